@@ -1,0 +1,179 @@
+// The op table: what a backend implements. Arguments are checked before a backend sees them (runtime/op_calls.cpp for
+// single ops, the session for a forward pass), so an op only computes. Pointers are of the backend's device.
+//
+// Shapes, meaning and source of every op: espalier.h, under the same name.
+#ifndef ESPALIER_OPS_OPS_H
+#define ESPALIER_OPS_OPS_H
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "espalier.h"
+
+namespace espalier {
+
+enum class Type : int32_t {
+  kFp32 = ESPALIER_FP32,
+  kBf16 = ESPALIER_BF16,
+  kFp16 = ESPALIER_FP16,
+  kI32 = ESPALIER_I32,
+  kU64 = ESPALIER_U64
+};
+
+constexpr int64_t type_bytes(Type type) {
+  switch (type) {
+    case Type::kFp32:
+    case Type::kI32:
+      return 4;
+    case Type::kBf16:
+    case Type::kFp16:
+      return 2;
+    case Type::kU64:
+      return 8;
+  }
+  return 0;
+}
+
+/** A matrix as a model folder holds it, [n, k] row major, and what the backend made of it at load. */
+struct Weight {
+  const void* data = nullptr;  // [n, k], on the device
+  Type type = Type::kFp32;
+  int64_t n = 0, k = 0;
+};
+
+struct EmbedArgs {
+  Weight table;          // [vocab, hidden]
+  const int32_t* token;  // [rows]
+  float* out;            // [rows, hidden]
+  int64_t rows;
+};
+
+struct RmsNormArgs {
+  const float* x;      // [rows, hidden]
+  const void* weight;  // [hidden]
+  Type weight_type;
+  float eps;
+  float* out;  // [rows, hidden], may be x
+  int64_t rows, hidden;
+};
+
+struct SkinnyGemmArgs {
+  const float* x;         // [m, k]
+  Weight w;               // [n, k]
+  Weight up;              // [n, k]; data is null without the gate
+  const void* bias;       // [n] of w.type, or null
+  const float* residual;  // [m, n], or null
+  float* out;             // [m, n]
+  int64_t m;
+};
+
+struct RopeAndAppendArgs {
+  float* q;              // [rows, num_q_heads, head_dim], in place
+  const float* k;        // [rows, num_kv_heads, head_dim]
+  const float* v;        // [rows, num_kv_heads, head_dim]
+  const float* cos_sin;  // [rows, 2, head_dim / 2]
+  const int32_t* slot;   // [rows]
+  void* k_cache;         // [num_pages, page_size, num_kv_heads, head_dim]
+  void* v_cache;
+  Type kv_type;
+  int64_t rows;
+  int32_t num_q_heads, num_kv_heads, head_dim;
+};
+
+struct TreeAttentionArgs {
+  const float* q;         // [rows, num_q_heads, head_dim]
+  const void* k_cache;    // [num_pages, page_size, num_kv_heads, head_dim]
+  const void* v_cache;
+  Type kv_type;
+  const int32_t* page_table;     // [batch, max_pages]
+  const int32_t* kv_len;         // [batch]
+  const int32_t* row_seq;        // [rows]
+  const int32_t* depth;          // [rows]
+  const int32_t* ancestor_slot;  // [rows, max_depth]
+  float scale;
+  int32_t window;
+  float soft_cap;
+  float* out;  // [rows, num_q_heads, head_dim]
+  int64_t rows;
+  int32_t max_pages, max_depth, page_size, num_q_heads, num_kv_heads, head_dim;
+};
+
+struct TopKArgs {
+  const float* x;  // [rows, vocab]
+  int32_t* idx;    // [rows, k]
+  float* value;    // [rows, k], or null
+  int64_t rows;
+  int32_t vocab, k;
+};
+
+struct SampleArgs {
+  const float* logits;                 // [rows, vocab]
+  const int32_t* row;                  // [rows] rows of logits to draw from; null for all in order
+  const int32_t* history;              // tokens of the rows' contexts
+  const int32_t* history_begin;        // [rows + 1]
+  const int32_t* position;             // [rows] position of the token that is drawn
+  const espalier_sampling* sampling;   // [rows], host memory
+  int32_t noise;                       // ESPALIER_TARGET_NOISE or ESPALIER_DRAFT_NOISE
+  int32_t* token;                      // [rows, k]
+  float* log_prob;                     // [rows, k], or null
+  float* prob;                         // [rows, vocab], or null
+  int32_t* bad;                        // [rows] out: 1 where a logit is NaN or +inf, or no finite logit is left
+  int64_t rows;
+  int32_t vocab, k;
+};
+
+struct VerifyArgs {
+  const int32_t *tree_begin, *token, *parent, *choice;
+  int32_t *path, *accept_len;
+  int32_t batch;
+};
+
+struct VerifySamplingArgs {
+  const int32_t *tree_begin, *token, *parent;
+  const float* p;         // [num_nodes, vocab]
+  const int32_t* scheme;  // [num_nodes]
+  const float* q;         // [rows, vocab]
+  const int32_t* q_row;   // [num_nodes]
+  const int32_t* position;  // [batch]
+  const uint64_t* seed;     // [batch, 2]
+  int32_t *path, *accept_len, *bonus;
+  int32_t batch, vocab;
+};
+
+struct CommitKvArgs {
+  const int32_t *from, *to;  // [num_moves]
+  void *k_cache, *v_cache;   // [num_layers, num_slots, row_bytes]
+  int64_t num_moves, num_layers, num_slots, row_bytes;
+};
+
+/** One device in use: its memory, and its ops in the order of their calls. Used by one thread at a time. */
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual int32_t kind() const = 0;  // ESPALIER_CPU or ESPALIER_CUDA
+  virtual void* allocate(size_t bytes) = 0;  // zeroed and 64-byte aligned; throws std::bad_alloc
+  virtual void release(void* data) = 0;
+  virtual void upload(void* to, const void* from, size_t bytes) = 0;
+  virtual void download(void* to, const void* from, size_t bytes) = 0;  // waits for the ops before it
+  virtual void synchronize() = 0;
+  /** A weight of a model: the host's mapping itself on the CPU, a copy in the device's layout elsewhere. */
+  virtual Weight prepare_weight(const void* host, Type type, int64_t n, int64_t k) = 0;
+  virtual void release_weight(const Weight& weight) = 0;
+
+  virtual void embed(const EmbedArgs& args) = 0;
+  virtual void rms_norm(const RmsNormArgs& args) = 0;
+  virtual void skinny_gemm(const SkinnyGemmArgs& args) = 0;
+  virtual void rope_and_append(const RopeAndAppendArgs& args) = 0;
+  virtual void tree_attention(const TreeAttentionArgs& args) = 0;
+  virtual void top_k(const TopKArgs& args) = 0;
+  virtual void sample(const SampleArgs& args) = 0;
+  virtual void verify(const VerifyArgs& args) = 0;
+  virtual void verify_sampling(const VerifySamplingArgs& args) = 0;
+  virtual void commit_kv(const CommitKvArgs& args) = 0;
+};
+
+}  // namespace espalier
+
+#endif
