@@ -1,0 +1,53 @@
+// A strict JSON reader (RFC 8259) for the small files of a model folder.
+#ifndef ESPALIER_MODEL_JSON_H
+#define ESPALIER_MODEL_JSON_H
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace espalier {
+
+/** A JSON value. */
+class Json {
+ public:
+  enum class Kind { kNull, kBool, kInt, kDouble, kString, kArray, kObject };
+
+  Kind kind = Kind::kNull;
+  bool boolean = false;
+  int64_t integer = 0;  // kInt: a number without fraction or exponent that fits
+  double number = 0;    // kInt and kDouble
+  std::string string;
+  std::vector<Json> array;
+  std::vector<std::pair<std::string, Json>> object;  // in the order of their keys
+
+  bool is_null() const { return kind == Kind::kNull; }
+  bool is_int() const { return kind == Kind::kInt; }
+  bool is_number() const { return kind == Kind::kInt || kind == Kind::kDouble; }
+  bool is_string() const { return kind == Kind::kString; }
+  bool is_array() const { return kind == Kind::kArray; }
+  bool is_object() const { return kind == Kind::kObject; }
+
+  /** The member of an object, or null when it has none or this is no object. */
+  const Json* find(std::string_view key) const;
+};
+
+/** "null", "a boolean", "a number", "a string", "an array" or "an object", for error texts. */
+const char* json_kind_name(Json::Kind kind);
+
+/**
+ * Parses a whole text. Refused: anything after the value, NaN and infinities, duplicate keys, invalid UTF-8, lone
+ * surrogates, more than 64 levels, and numbers beyond a double. Throws Error with ESPALIER_BAD_MODEL and the byte
+ * offset; `what` names the text.
+ */
+Json parse_json(std::string_view text, const std::string& what);
+
+/** The content of a file of at most max_bytes. Throws Error with ESPALIER_BAD_MODEL. */
+std::string read_file(const std::string& path, size_t max_bytes);
+
+}  // namespace espalier
+
+#endif
