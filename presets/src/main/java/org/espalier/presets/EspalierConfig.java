@@ -9,11 +9,7 @@ import org.bytedeco.javacpp.tools.InfoMapper;
 
 /** How JavaCPP reads espalier.h. Nothing is thrown across that header, so no call is wrapped. */
 @Properties(
-    value =
-        @Platform(
-            value = "linux-x86_64",
-            include = "espalier.h",
-            link = "espalier@.0"),
+    value = @Platform(value = "linux-x86_64", include = "espalier.h", link = "espalier@.0"),
     target = "org.espalier.natives",
     global = "org.espalier.natives.global.espalier")
 @NoException
