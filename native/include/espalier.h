@@ -340,18 +340,21 @@ ESPALIER_API espalier_status espalier_rms_norm(
     espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* weight, float eps, espalier_buffer* out);
 
 /**
- * Product of few rows with a large weight: out = x w^T (+ bias) (+ residual), or silu(x w^T) * (x up^T).
+ * Product of few rows with a large weight: out = x w^T (+ bias) (+ residual), or
+ * silu(x w^T (+ bias)) * (x up^T (+ up_bias)).
  *
  *   x         [m, k]  fp32
  *   w         [n, k]  fp32, bf16 or fp16
  *   up        [n, k]  type of w; NULL without the gate
- *   bias      [n]     type of w; NULL for none; not with up
+ *   bias      [n]     fp32, bf16 or fp16; NULL for none
+ *   up_bias   [n]     fp32, bf16 or fp16; NULL for none; only with up
  *   residual  [m, n]  fp32; NULL for none; may be out; not with up
  *   out       [m, n]  fp32
  */
 ESPALIER_API espalier_status espalier_skinny_gemm(
     espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* w, const espalier_buffer* up,
-    const espalier_buffer* bias, const espalier_buffer* residual, espalier_buffer* out);
+    const espalier_buffer* bias, const espalier_buffer* up_bias, const espalier_buffer* residual,
+    espalier_buffer* out);
 
 /**
  * Rotates q and k by their rows' angles and appends k and v to a paged cache.

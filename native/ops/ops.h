@@ -62,7 +62,8 @@ struct SkinnyGemmArgs {
   const float* x;         // [m, k]
   Weight w;               // [n, k]
   Weight up;              // [n, k]; data is null without the gate
-  const void* bias;       // [n] of w.type, or null
+  Weight bias;            // [n]; data is null for none
+  Weight up_bias;         // [n]; data is null for none; only with up
   const float* residual;  // [m, n], or null
   float* out;             // [m, n]
   int64_t m;
@@ -115,7 +116,7 @@ struct SampleArgs {
   const int32_t* position;             // [rows] position of the token that is drawn
   const espalier_sampling* sampling;   // [rows], host memory
   int32_t noise;                       // ESPALIER_TARGET_NOISE or ESPALIER_DRAFT_NOISE
-  int32_t* token;                      // [rows, k]
+  int32_t* token;                      // [rows, k]; -1 behind the law's last token, and in bad rows
   float* log_prob;                     // [rows, k], or null
   float* prob;                         // [rows, vocab], or null
   int32_t* bad;                        // [rows] out: 1 where a logit is NaN or +inf, or no finite logit is left
@@ -157,6 +158,7 @@ class Backend {
   virtual void release(void* data) = 0;
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   virtual void download(void* to, const void* from, size_t bytes) = 0;  // waits for the ops before it
+  virtual void copy(void* to, const void* from, size_t bytes) = 0;  // between two places of the device
   virtual void synchronize() = 0;
   /** A weight of a model: the host's mapping itself on the CPU, a copy in the device's layout elsewhere. */
   virtual Weight prepare_weight(const void* host, Type type, int64_t n, int64_t k) = 0;

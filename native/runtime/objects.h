@@ -61,6 +61,23 @@ class Memory {
   void* data_ = nullptr;
 };
 
+/** Memory that grows to the largest size asked for; growing loses the content. */
+class Scratch {
+ public:
+  template <class T>
+  T* at_least(const std::shared_ptr<Device>& device, size_t count) {
+    if (count * sizeof(T) > bytes_) {
+      memory_ = Memory(device, count * sizeof(T));
+      bytes_ = count * sizeof(T);
+    }
+    return memory_.as<T>();
+  }
+
+ private:
+  Memory memory_;
+  size_t bytes_ = 0;
+};
+
 /** Throws unless a handle or an out parameter is there. */
 inline void need(const void* pointer, const char* name) {
   if (pointer == nullptr) fail(ESPALIER_INVALID_ARGUMENT, "%s = NULL, expected a pointer", name);

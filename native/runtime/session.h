@@ -1,0 +1,122 @@
+// A session: sequences on a paged KV cache, and the forward pass over a ragged batch of draft trees.
+#ifndef ESPALIER_RUNTIME_SESSION_H
+#define ESPALIER_RUNTIME_SESSION_H
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "model/model.h"
+#include "runtime/kv_cache.h"
+#include "runtime/objects.h"
+
+namespace espalier {
+
+/** Committed tokens, their pages, and how the next ones are chosen. */
+struct Sequence {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> pages;
+  espalier_sampling sampling{};
+
+  int32_t length() const { return static_cast<int32_t>(tokens.size()); }
+};
+
+/** The draft trees of the last forward, as the caller gave them. */
+struct Batch {
+  std::vector<int32_t> seq;         // [batch]
+  std::vector<int32_t> tree_begin;  // [batch + 1]
+  std::vector<int32_t> token;       // [num_nodes]
+  std::vector<int32_t> parent;      // [num_nodes]
+  std::vector<int32_t> depth;       // [num_nodes]
+  std::vector<int32_t> tree;        // [num_nodes] tree of each node
+
+  int32_t size() const { return static_cast<int32_t>(seq.size()); }
+  int32_t num_nodes() const { return static_cast<int32_t>(token.size()); }
+  bool empty() const { return seq.empty(); }
+};
+
+class Session {
+ public:
+  Session(std::shared_ptr<Device> device, std::shared_ptr<const Model> model, const espalier_session_options& options);
+
+  Device& device() const { return *device_; }
+
+  int32_t create_sequence();
+  int32_t fork_sequence(int32_t seq);
+  void destroy_sequence(int32_t seq);
+  int32_t sequence_length(int32_t seq);
+  void rollback(int32_t seq, int32_t length);
+  void set_sampling(int32_t seq, const espalier_sampling& sampling);
+
+  void prefill(int32_t seq, const int32_t* token, int32_t num_tokens);
+  void forward(
+      int32_t batch, const int32_t* seq, const int32_t* tree_begin, const int32_t* token, const int32_t* parent,
+      int32_t top_k, int32_t* top_k_token);
+  void verify(int32_t* choice, int32_t* path, int32_t* accept_len);
+  void verify_sampling(
+      const int32_t* scheme, const espalier_buffer* q, const int32_t* q_row, int32_t* path, int32_t* accept_len,
+      int32_t* bonus);
+  void commit(const int32_t* path, const int32_t* accept_len);
+  void draw(
+      int32_t num_nodes, const int32_t* node, int32_t k, int32_t noise, int32_t* token, float* log_prob,
+      espalier_buffer* q, int32_t q_row);
+  void logits(int32_t node, float* out, int32_t vocab);
+  void keep_hidden(const int32_t* layer, int32_t num_layers);
+  void hidden(int32_t layer, int32_t node, float* out, int32_t hidden);
+
+ private:
+  Sequence& sequence(int32_t seq);
+  void check_tokens(const int32_t* token, int32_t count) const;
+  void check_node(int32_t node, const char* what) const;
+  void need_scores() const;
+  [[noreturn]] void fail_bad_logits(int32_t node) const;
+
+  /** Lays out the batch: positions, slots and ancestor tables. Gives every tree its pages. */
+  void place(const Batch& batch);
+  /** Runs all layers over the placed batch; with scores, also the LM head. */
+  void run(const Batch& batch, bool scores);
+  void run_layer(int32_t i, int64_t rows);
+  void keep(int32_t layer, int64_t rows);
+  /** Draws after nodes of the batch; pointers are of the device. */
+  void sample(
+      const std::vector<int32_t>& nodes, int32_t k, int32_t noise, int32_t* token, float* log_prob, float* prob,
+      int32_t* bad);
+  /** Forgets the scores and the pages that were only theirs. */
+  void drop_scores();
+
+  std::shared_ptr<Device> device_;
+  std::shared_ptr<const Model> model_;
+  Backend& backend_;
+  const ModelConfig& config_;
+  int32_t max_nodes_;
+  KvCache cache_;
+  std::map<int32_t, Sequence> sequences_;
+  int32_t next_sequence_ = 0;
+  Batch batch_;  // empty when there are no scores
+
+  // Placement of the batch, in one piece on the host and on the device.
+  std::vector<int32_t> placement_;
+  Scratch placement_on_device_;
+  TreeAttentionArgs attention_{};  // what is the same in all layers
+  const int32_t* slot_ = nullptr;
+  const int32_t* token_ = nullptr;
+  std::vector<float> cos_sin_host_;
+
+  // Activations, [max_nodes, ...] fp32.
+  Memory x_, h_, q_, k_, v_, attended_, mlp_, cos_sin_, logits_;
+  std::vector<int32_t> hidden_layers_;
+  std::vector<Memory> hidden_;  // one [max_nodes, hidden] for each kept layer
+
+  Scratch sample_ints_, sample_floats_, verify_ints_, laws_, seeds_, top_k_;
+  std::vector<int32_t> history_, history_begin_;
+  std::vector<espalier_sampling> sampling_;
+};
+
+}  // namespace espalier
+
+struct espalier_session {
+  espalier::Session session;
+};
+
+#endif
