@@ -36,8 +36,8 @@ struct ModelConfig {
 };
 
 /**
- * Reads <dir>/config.json. Throws Error: ESPALIER_BAD_MODEL for a file that is missing, malformed or out of range,
- * ESPALIER_UNSUPPORTED for an architecture or option that espalier does not implement.
+ * Reads <dir>/config.json. Throws Error with ESPALIER_BAD_MODEL for a file that is missing, malformed or out of range,
+ * and for an architecture or option that espalier does not implement.
  *
  * Keys: those that change what the model computes are read or, when set to something not implemented, refused by
  * name. Any other key (token ids, dropout, initializer_range, transformers_version, ...) changes nothing here and is

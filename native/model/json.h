@@ -22,7 +22,7 @@ class Json {
   double number = 0;    // kInt and kDouble
   std::string string;
   std::vector<Json> array;
-  std::vector<std::pair<std::string, Json>> object;  // in the order of their keys
+  std::vector<std::pair<std::string, Json>> object;  // sorted by key
 
   bool is_null() const { return kind == Kind::kNull; }
   bool is_int() const { return kind == Kind::kInt; }
@@ -35,12 +35,13 @@ class Json {
   const Json* find(std::string_view key) const;
 };
 
-/** "null", "a boolean", "a number", "a string", "an array" or "an object", for error texts. */
-const char* json_kind_name(Json::Kind kind);
+/** A value in an error text: at most 120 bytes of a string, quoted and printable. */
+std::string shown(std::string_view text);
+std::string shown(const Json& json);
 
 /**
  * Parses a whole text. Refused: anything after the value, NaN and infinities, duplicate keys, invalid UTF-8, lone
- * surrogates, more than 64 levels, and numbers beyond a double. Throws Error with ESPALIER_BAD_MODEL and the byte
+ * surrogates, more than 64 levels or 2000000 values, and numbers beyond a double. Throws Error with ESPALIER_BAD_MODEL and the byte
  * offset; `what` names the text.
  */
 Json parse_json(std::string_view text, const std::string& what);
