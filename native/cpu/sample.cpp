@@ -1,0 +1,222 @@
+// sample: the k most favoured next tokens of each row.
+//
+// Math    l = logits after the penalties of the row's history; z = (l - max l) / temperature; kept tokens: the top_k
+//         largest z, of those the fewest with mass >= top_p, of those the ones with exp(z) >= min_p; law = exp(z) over
+//         its sum. A draw is the largest z + noise, k draws are the k largest: without replacement, in order.
+//         Greedy (temperature <= 1e-5 or top_k = 1): the k largest l; the law is all on the first, log_prob is that of
+//         the softmax of l
+// Shapes  logits [rows, vocab], history_begin [rows + 1], position [rows], token, log_prob [rows, k], prob [rows, vocab]
+// Rows    the noise of a token is keyed by seed, stream, position and token; see philox.h
+// Ties    every order is by value, then by the lower id
+// Error   prob: relative 2^-20 + 2^-24 max|z|; a token of less than e^-87 times the largest probability is not kept, so
+//         that no kept token has a probability of 0 in fp32
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "cpu/best_k.h"
+#include "cpu/cpu_backend.h"
+#include "cpu/philox.h"
+
+namespace espalier {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kLargest = std::numeric_limits<float>::max();
+constexpr float kLeastZ = -87.0f;
+
+bool is_greedy(const espalier_sampling& s) { return s.temperature <= 1e-5f || s.top_k == 1; }
+
+bool has_penalties(const espalier_sampling& s) {
+  return s.repetition_penalty != 1 || s.presence_penalty != 0 || s.frequency_penalty != 0;
+}
+
+/** Works on one row after the other; keeps its memory between them. */
+class Sampler {
+ public:
+  explicit Sampler(const SampleArgs& args) : args_(args), vocab_(args.vocab) {}
+
+  void run(int64_t r) {
+    const espalier_sampling& s = args_.sampling[r];
+    int32_t* token = args_.token + r * args_.k;
+    float* log_prob = args_.log_prob == nullptr ? nullptr : args_.log_prob + r * args_.k;
+    float* prob = args_.prob == nullptr ? nullptr : args_.prob + r * vocab_;
+    std::fill_n(token, args_.k, -1);
+    if (log_prob != nullptr) std::fill_n(log_prob, args_.k, -kInfinity);
+    if (prob != nullptr) std::fill_n(prob, vocab_, 0.0f);
+
+    const float* raw = args_.logits + (args_.row == nullptr ? r : args_.row[r]) * vocab_;
+    float max = largest(raw);
+    args_.bad[r] = max < kInfinity && max > -kInfinity ? 0 : 1;  // false for NaN too
+    if (args_.bad[r] != 0) return;
+    const float* l = raw;
+    if (has_penalties(s) && args_.history_begin[r] < args_.history_begin[r + 1]) {
+      l = penalize(raw, s, r);
+      max = largest(l);
+    }
+    if (is_greedy(s)) {
+      choose_greedily(l, max, token, log_prob, prob);
+    } else {
+      keep(l, max, s);
+      draw(s, args_.position[r], token, log_prob);
+      if (prob != nullptr) write_law(prob);
+    }
+  }
+
+ private:
+  /** NaN when there is one. */
+  float largest(const float* x) const {
+    constexpr int kLanes = 16;
+    float max[kLanes], nan[kLanes];
+    std::fill_n(max, kLanes, -kInfinity);
+    std::fill_n(nan, kLanes, 0.0f);
+    int32_t i = 0;
+    for (; i + kLanes <= vocab_; i += kLanes) {
+      for (int lane = 0; lane < kLanes; ++lane) {
+        max[lane] = x[i + lane] > max[lane] ? x[i + lane] : max[lane];
+        nan[lane] += x[i + lane] != x[i + lane] ? 1.0f : 0.0f;
+      }
+    }
+    for (int lane = 0; i + lane < vocab_; ++lane) {
+      max[lane] = x[i + lane] > max[lane] ? x[i + lane] : max[lane];
+      nan[lane] += x[i + lane] != x[i + lane] ? 1.0f : 0.0f;
+    }
+    float all = -kInfinity, any_nan = 0;
+    for (int lane = 0; lane < kLanes; ++lane) {
+      all = std::max(all, max[lane]);
+      any_nan += nan[lane];
+    }
+    return any_nan > 0 ? std::numeric_limits<float>::quiet_NaN() : all;
+  }
+
+  const float* penalize(const float* raw, const espalier_sampling& s, int64_t r) {
+    penalized_.assign(raw, raw + vocab_);
+    count_.resize(vocab_);
+    const int32_t* begin = args_.history + args_.history_begin[r];
+    const int32_t* end = args_.history + args_.history_begin[r + 1];
+    for (const int32_t* t = begin; t < end; ++t) ++count_[*t];
+    for (const int32_t* t = begin; t < end; ++t) {
+      const int32_t count = count_[*t];
+      if (count == 0) continue;  // done at its first occurrence
+      count_[*t] = 0;
+      float& l = penalized_[*t];
+      if (l == -kInfinity) continue;
+      l = l > 0 ? l / s.repetition_penalty : l * s.repetition_penalty;
+      l -= s.presence_penalty + s.frequency_penalty * static_cast<float>(count);
+      l = std::min(std::max(l, -kLargest), kLargest);
+    }
+    return penalized_.data();
+  }
+
+  void choose_greedily(const float* l, float max, int32_t* token, float* log_prob, float* prob) {
+    best_.clear(args_.k);
+    offer_row(l, vocab_, &best_);
+    while_kept(token, [&](int32_t x) { return l[x] > -kInfinity; });
+    if (prob != nullptr) prob[token[0]] = 1;
+    if (log_prob == nullptr) return;
+    double sum = 0;
+    for (int32_t x = 0; x < vocab_; ++x) sum += std::exp(l[x] - max);
+    for (int32_t i = 0; i < args_.k && token[i] >= 0; ++i) {
+      log_prob[i] = static_cast<float>(static_cast<double>(l[token[i]] - max) - std::log(sum));
+    }
+  }
+
+  template <class Kept>
+  void while_kept(int32_t* token, Kept&& kept) {
+    for (int32_t i = 0; i < best_.size() && kept(best_.idx(i)); ++i) token[i] = best_.idx(i);
+  }
+
+  /** Fills kept_ with the tokens of the law in ascending order, and z_. */
+  void keep(const float* l, float max, const espalier_sampling& s) {
+    z_.resize(vocab_);
+    for (int32_t x = 0; x < vocab_; ++x) z_[x] = (l[x] - max) / s.temperature;
+    kept_.clear();
+    for (int32_t x = 0; x < vocab_; ++x) {
+      if (z_[x] >= kLeastZ) kept_.push_back(x);
+    }
+    const auto before = [this](int32_t a, int32_t b) { return z_[a] > z_[b] || (z_[a] == z_[b] && a < b); };
+    if (s.top_k > 0 && s.top_k < static_cast<int32_t>(kept_.size())) {
+      std::nth_element(kept_.begin(), kept_.begin() + s.top_k - 1, kept_.end(), before);
+      kept_.resize(s.top_k);
+      std::sort(kept_.begin(), kept_.end());
+    }
+    if (s.top_p < 1) keep_mass(s.top_p, before);
+    if (s.min_p > 0) {
+      std::erase_if(kept_, [&](int32_t x) { return std::exp(z_[x]) < s.min_p; });
+    }
+    std::sort(kept_.begin(), kept_.end());
+  }
+
+  /** Keeps the fewest tokens, best first, whose mass is at least top_p of all. */
+  template <class Before>
+  void keep_mass(float top_p, Before&& before) {
+    double mass = 0;
+    for (const int32_t x : kept_) mass += std::exp(z_[x]);
+    const double wanted = mass * static_cast<double>(top_p);
+    double sum = 0;
+    size_t len = 0, sorted = 0;
+    for (; len < kept_.size() && (len == 0 || sum < wanted); ++len) {
+      if (len == sorted) {  // a part at a time: mostly a few tokens are enough
+        sorted = std::min(kept_.size(), std::max<size_t>(64, 4 * sorted));
+        std::partial_sort(kept_.begin() + len, kept_.begin() + sorted, kept_.end(), before);
+      }
+      sum += std::exp(z_[kept_[len]]);
+    }
+    kept_.resize(len);
+  }
+
+  void draw(const espalier_sampling& s, int32_t position, int32_t* token, float* log_prob) {
+    const Purpose purpose = args_.noise == ESPALIER_DRAFT_NOISE ? Purpose::kDraft : Purpose::kTarget;
+    best_.clear(args_.k);
+    PhiloxBlock block = {};
+    int32_t block_idx = -1;
+    for (const int32_t x : kept_) {
+      if (!best_.wants(z_[x] + kGumbelMax)) continue;
+      if (x / 4 != block_idx) {
+        block_idx = x / 4;
+        block = noise_block(s.seed, s.stream, position, x, purpose);
+      }
+      best_.offer(z_[x] + gumbel(block[x & 3]), x);
+    }
+    while_kept(token, [](int32_t) { return true; });
+    if (log_prob == nullptr) return;
+    const double log_mass = std::log(mass());
+    for (int32_t i = 0; i < args_.k && token[i] >= 0; ++i) {
+      log_prob[i] = static_cast<float>(static_cast<double>(z_[token[i]]) - log_mass);
+    }
+  }
+
+  double mass() const {
+    double sum = 0;
+    for (const int32_t x : kept_) sum += std::exp(z_[x]);
+    return sum;
+  }
+
+  void write_law(float* prob) const {
+    const double sum = mass();
+    for (const int32_t x : kept_) prob[x] = static_cast<float>(std::exp(z_[x]) / sum);
+  }
+
+  const SampleArgs& args_;
+  const int32_t vocab_;
+  // Of this thread, so that a call allocates nothing once they have their size.
+  static thread_local BestK best_;
+  static thread_local std::vector<float> penalized_, z_;
+  static thread_local std::vector<int32_t> count_, kept_;
+};
+
+thread_local BestK Sampler::best_;
+thread_local std::vector<float> Sampler::penalized_, Sampler::z_;
+thread_local std::vector<int32_t> Sampler::count_, Sampler::kept_;
+
+}  // namespace
+
+void CpuBackend::sample(const SampleArgs& args) {
+  pool_.parallel_for(args.rows, 1, [&](int64_t begin, int64_t end) {
+    Sampler sampler(args);
+    for (int64_t r = begin; r < end; ++r) sampler.run(r);
+  });
+}
+
+}  // namespace espalier

@@ -1,0 +1,171 @@
+// verify_sampling: speculative sampling over draft trees.
+//
+// Math    at a node, P is the target's law p and Q the draft's law q; for the children x in order:
+//           point mass           accept when u < P(x); else P(x) = 0
+//           with replacement     accept when u < P(x) / Q(x); else P = relu(P - Q)
+//           without replacement  accept when u < P(x) / Q(x); else P = relu(P - Q), then Q(x) = 0
+//         with P and Q renormalised after each change; an accepted child is the next node; when none is accepted, or
+//         there is none, the bonus token is drawn from P. A P without mass left starts again as p (then p was q)
+// Shapes  tree_begin [batch + 1], token, parent, scheme, q_row, path [num_nodes], p [num_nodes, vocab], q [rows, vocab],
+//         position, accept_len, bonus [batch], seed [batch, 2]
+// Rows    the numbers u are keyed by seed, stream, position of the node and rank of the child among its siblings
+// Error   masses are summed in fp64, in the order of the tokens; laws are taken as they are, up to their own mass
+// Source  Leviathan et al., arXiv 2211.17192; SpecInfer, arXiv 2305.09781; Sequoia, arXiv 2402.12374
+#include <cmath>
+#include <vector>
+
+#include "cpu/cpu_backend.h"
+#include "cpu/philox.h"
+#include "runtime/status.h"
+
+namespace espalier {
+namespace {
+
+/** A law that is worked on, up to a factor: the probability of x is weight[x] / mass. */
+struct Law {
+  std::vector<double> weight;
+  double mass = 0;
+
+  void assign(const float* p, int32_t vocab) {
+    weight.assign(p, p + vocab);
+    add_up();
+  }
+  void add_up() {
+    mass = 0;
+    for (const double w : weight) mass += w;
+  }
+  void remove(int32_t x) {
+    weight[x] = 0;
+    add_up();
+  }
+  double probability(int32_t x) const { return mass > 0 ? weight[x] / mass : 0; }
+
+  /** The token at u of the cumulative law. */
+  int32_t at(double u) const {
+    const double target = u * mass;
+    double sum = 0;
+    int32_t last = -1;
+    for (int32_t x = 0; x < static_cast<int32_t>(weight.size()); ++x) {
+      if (weight[x] <= 0) continue;
+      last = x;
+      sum += weight[x];
+      if (target < sum) return x;
+    }
+    return last;
+  }
+};
+
+void check_law(const char* name, const float* law, int32_t vocab, int64_t row) {
+  double mass = 0;
+  for (int32_t x = 0; x < vocab; ++x) {
+    if (!(law[x] >= 0 && law[x] <= 2)) {
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "%s[%lld, %d] = %g, expected a probability", name, static_cast<long long>(row), x,
+          static_cast<double>(law[x]));
+    }
+    mass += law[x];
+  }
+  if (!(std::fabs(mass - 1) <= 1e-3)) {
+    fail(
+        ESPALIER_INVALID_ARGUMENT, "sum of %s[%lld] = %g, expected 1", name, static_cast<long long>(row), mass);
+  }
+}
+
+class Walk {
+ public:
+  Walk(const VerifySamplingArgs& args, int32_t b)
+      : args_(args), b_(b), first_(args.tree_begin[b]), tree_len_(args.tree_begin[b + 1] - first_) {}
+
+  void run() {
+    int32_t node = 0;
+    do {
+      node = step(node);
+    } while (node >= 0);
+  }
+
+  std::vector<int32_t> path;
+  int32_t bonus = -1;
+
+ private:
+  /** The accepted child of a node, or -1 after drawing the bonus token. */
+  int32_t step(int32_t node) {
+    const int64_t row = first_ + node;
+    const float* law = args_.p + row * args_.vocab;
+    check_law("p", law, args_.vocab, row);
+    p_.assign(law, args_.vocab);
+    bool drafted = false;  // whether q_ is set
+    int32_t rank = 0;
+    for (int32_t i = node + 1; i < tree_len_; ++i) {
+      if (args_.parent[first_ + i] != node) continue;
+      if (!drafted && args_.scheme[row] != ESPALIER_POINT_MASS) {
+        const int64_t q_row = args_.q_row[row];
+        check_law("q", args_.q + q_row * args_.vocab, args_.vocab, q_row);
+        q_.assign(args_.q + q_row * args_.vocab, args_.vocab);
+        drafted = true;
+      }
+      if (accepts(row, i, rank++)) {
+        path.push_back(i);
+        return i;
+      }
+      if (!(p_.mass > 0)) p_.assign(law, args_.vocab);
+    }
+    bonus = p_.at(number(0, Purpose::kResidual));
+    return -1;
+  }
+
+  /** Tests child i; when it is rejected, p_ and q_ become the laws for what follows. */
+  bool accepts(int64_t row, int32_t i, int32_t rank) {
+    const int32_t x = args_.token[first_ + i];
+    const double u = number(rank, Purpose::kAccept);
+    if (args_.scheme[row] == ESPALIER_POINT_MASS) {
+      if (u < p_.probability(x)) return true;
+      p_.remove(x);
+      return false;
+    }
+    const double q = q_.probability(x);
+    if (!(q > 0)) {
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "q of token %d of node %d of tree %d = 0, expected the law that it was drawn from",
+          x, i, b_);
+    }
+    if (u < p_.probability(x) / q) return true;
+    for (int32_t t = 0; t < args_.vocab; ++t) {
+      const double rest = p_.probability(t) - q_.probability(t);
+      residual_[t] = rest > 0 ? rest : 0;
+    }
+    p_.weight.swap(residual_);
+    p_.add_up();
+    if (args_.scheme[row] == ESPALIER_WITHOUT_REPLACEMENT) q_.remove(x);
+    return false;
+  }
+
+  double number(int32_t idx, Purpose purpose) const {
+    const int32_t position = args_.position[b_] + static_cast<int32_t>(path.size());
+    return uniform(args_.seed[2 * b_], args_.seed[2 * b_ + 1], position, idx, purpose);
+  }
+
+  const VerifySamplingArgs& args_;
+  const int32_t b_, first_, tree_len_;
+  Law p_, q_;
+  std::vector<double> residual_ = std::vector<double>(args_.vocab);
+};
+
+}  // namespace
+
+void CpuBackend::verify_sampling(const VerifySamplingArgs& args) {
+  // Nothing is written before every tree is known to be sound.
+  std::vector<Walk> walks;
+  walks.reserve(args.batch);
+  for (int32_t b = 0; b < args.batch; ++b) walks.emplace_back(args, b);
+  pool_.parallel_for(args.batch, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b) walks[b].run();
+  });
+  for (int32_t b = 0; b < args.batch; ++b) {
+    int32_t* path = args.path + args.tree_begin[b];
+    for (size_t i = 0; i < walks[b].path.size(); ++i) path[i] = walks[b].path[i];
+    args.accept_len[b] = static_cast<int32_t>(walks[b].path.size());
+    args.bonus[b] = walks[b].bonus;
+  }
+}
+
+}  // namespace espalier
