@@ -33,7 +33,9 @@ class Fields {
   [[noreturn]] void refuse(const char* key, const std::string& rule) const {
     const Json* json = find(key);
     const std::string got = json == nullptr ? "missing" : shown(*json);
-    fail(ESPALIER_BAD_MODEL, "%s: %s = %s, expected %s", where_.c_str(), key, got.c_str(), rule.c_str());
+    fail(
+        ESPALIER_BAD_MODEL, "%s: %s = %s, expected %s", where_.c_str(), key, got.c_str(),
+        rule.c_str());
   }
 
   int32_t integer(const char* key, int32_t least, int32_t most) const {
@@ -92,13 +94,14 @@ class Fields {
 /** What the four architectures differ in. */
 struct Architecture {
   const char* name;
-  bool has_bias_options;         // attention_bias and mlp_bias are read
-  bool always_qkv_bias;          // q_proj, k_proj and v_proj have biases whatever the config says
-  bool qk_norm;                  // query and key heads are normalised
-  bool window_always;            // sliding_window holds for all layers; otherwise use_sliding_window turns it on
-  int32_t default_window;        // of sliding_window when the key is absent
-  int32_t default_head_dim;      // when the key is absent; 0: hidden_size / num_attention_heads
-  bool kv_heads_default_to_q;    // when num_key_value_heads is absent
+  bool has_bias_options;  // attention_bias and mlp_bias are read
+  bool always_qkv_bias;   // q_proj, k_proj and v_proj have biases whatever the config says
+  bool qk_norm;           // query and key heads are normalised
+  bool
+      window_always;  // sliding_window holds for all layers; otherwise use_sliding_window turns it on
+  int32_t default_window;      // of sliding_window when the key is absent
+  int32_t default_head_dim;    // when the key is absent; 0: hidden_size / num_attention_heads
+  bool kv_heads_default_to_q;  // when num_key_value_heads is absent
 };
 
 constexpr Architecture kLlama = {"LlamaForCausalLM", true, false, false, false, 0, 0, true};
@@ -108,7 +111,8 @@ constexpr Architecture kQwen3 = {"Qwen3ForCausalLM", true, false, true, false, 4
 
 const Architecture& read_architecture(const Fields& fields) {
   const Json* list = fields.find("architectures");
-  if (list == nullptr || !list->is_array() || list->array.size() != 1 || !list->array[0].is_string()) {
+  if (list == nullptr || !list->is_array() || list->array.size() != 1 ||
+      !list->array[0].is_string()) {
     fields.refuse("architectures", "a list of one name");
   }
   const std::string& name = list->array[0].string;
@@ -117,7 +121,8 @@ const Architecture& read_architecture(const Fields& fields) {
   }
   fail(
       ESPALIER_BAD_MODEL,
-      "%s: architectures = %s, expected LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM or Qwen3ForCausalLM",
+      "%s: architectures = %s, expected LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM or "
+      "Qwen3ForCausalLM",
       fields.where().c_str(), shown(name).c_str());
 }
 
@@ -192,7 +197,9 @@ void refuse_unsupported(const Fields& fields) {
   }
   const Json* custom = fields.find("auto_map");
   if (custom != nullptr && custom->find("AutoModelForCausalLM") != nullptr) {
-    fields.refuse("auto_map", "no AutoModelForCausalLM; espalier does not run the code that comes with a model");
+    fields.refuse(
+        "auto_map",
+        "no AutoModelForCausalLM; espalier does not run the code that comes with a model");
   }
 }
 
@@ -203,7 +210,8 @@ RopeKind read_rope_kind(const Fields& fields) {
     fields.refuse("type", "the value of rope_type, " + shown(name));
   }
   for (RopeKind kind :
-       {RopeKind::kDefault, RopeKind::kLinear, RopeKind::kDynamic, RopeKind::kLlama3, RopeKind::kYarn}) {
+       {RopeKind::kDefault, RopeKind::kLinear, RopeKind::kDynamic, RopeKind::kLlama3,
+        RopeKind::kYarn}) {
     if (name == rope_kind_name(kind)) return kind;
   }
   fields.refuse(key, "default, linear, dynamic, llama3 or yarn");
@@ -212,17 +220,31 @@ RopeKind read_rope_kind(const Fields& fields) {
 /** Every key of a rope object matters, so one that is not known is refused. */
 void refuse_unknown_rope_keys(const Fields& fields) {
   static constexpr std::string_view kKnown[] = {
-      "attention_factor", "beta_fast", "beta_slow", "factor", "finetuned", "high_freq_factor", "low_freq_factor",
-      "mscale", "mscale_all_dim", "original_max_position_embeddings", "partial_rotary_factor", "rope_theta",
-      "rope_type", "truncate", "type"};
+      "attention_factor",
+      "beta_fast",
+      "beta_slow",
+      "factor",
+      "finetuned",
+      "high_freq_factor",
+      "low_freq_factor",
+      "mscale",
+      "mscale_all_dim",
+      "original_max_position_embeddings",
+      "partial_rotary_factor",
+      "rope_theta",
+      "rope_type",
+      "truncate",
+      "type"};
   for (const auto& [key, value] : fields.object().object) {
-    if (value.is_null() || std::find(std::begin(kKnown), std::end(kKnown), key) != std::end(kKnown)) continue;
+    if (value.is_null() || std::find(std::begin(kKnown), std::end(kKnown), key) != std::end(kKnown))
+      continue;
     fail(
-        ESPALIER_BAD_MODEL, "%s: %s = %s, expected not set; espalier does not implement it", fields.where().c_str(),
-        shown(key).c_str(), shown(value).c_str());
+        ESPALIER_BAD_MODEL, "%s: %s = %s, expected not set; espalier does not implement it",
+        fields.where().c_str(), shown(key).c_str(), shown(value).c_str());
   }
   if (fields.number("partial_rotary_factor", 0, 1) != 1) {
-    fields.refuse("partial_rotary_factor", "1; espalier does not implement rotating a part of a head");
+    fields.refuse(
+        "partial_rotary_factor", "1; espalier does not implement rotating a part of a head");
   }
 }
 
@@ -237,20 +259,25 @@ void read_rope_scaling(const Fields& fields, int32_t max_positions, RopeConfig* 
   rope->original_max_positions = max_positions;
   if (rope->kind == RopeKind::kDynamic && rope->head_dim <= 2) {
     fail(
-        ESPALIER_BAD_MODEL, "%s: head_dim = %d, expected above 2 for rope of type dynamic", fields.where().c_str(),
-        rope->head_dim);
+        ESPALIER_BAD_MODEL, "%s: head_dim = %d, expected above 2 for rope of type dynamic",
+        fields.where().c_str(), rope->head_dim);
   }
   if (rope->kind == RopeKind::kLlama3) {
-    rope->original_max_positions = fields.integer("original_max_position_embeddings", 1, kMaxPositions);
+    rope->original_max_positions =
+        fields.integer("original_max_position_embeddings", 1, kMaxPositions);
     rope->low_freq_factor = fields.number("low_freq_factor", 0);
     rope->high_freq_factor = fields.number("high_freq_factor", 0);
-    if (rope->high_freq_factor <= rope->low_freq_factor) fields.refuse("high_freq_factor", "above low_freq_factor");
+    if (rope->high_freq_factor <= rope->low_freq_factor)
+      fields.refuse("high_freq_factor", "above low_freq_factor");
   }
   if (rope->kind == RopeKind::kYarn) {
-    const int32_t original = fields.integer("original_max_position_embeddings", 0, kMaxPositions, 0);
+    const int32_t original =
+        fields.integer("original_max_position_embeddings", 0, kMaxPositions, 0);
     if (original != 0) rope->original_max_positions = original;
-    const double beta_fast = fields.number("beta_fast", -1, 0), beta_slow = fields.number("beta_slow", -1, 0);
-    rope->beta_fast = beta_fast > 0 ? beta_fast : 32;  // 0 stands for the default, as in transformers
+    const double beta_fast = fields.number("beta_fast", -1, 0),
+                 beta_slow = fields.number("beta_slow", -1, 0);
+    rope->beta_fast =
+        beta_fast > 0 ? beta_fast : 32;  // 0 stands for the default, as in transformers
     rope->beta_slow = beta_slow > 0 ? beta_slow : 1;
     rope->truncate = fields.boolean("truncate", true);
     rope->attention_factor = optional_number(fields, "attention_factor", 0);
@@ -266,7 +293,8 @@ RopeConfig read_rope(const Fields& fields, int32_t head_dim, int32_t max_positio
   rope.theta = fields.number("rope_theta", 1, rope.theta);
   const Json* scaling = fields.find("rope_scaling");
   const Json* parameters = fields.find("rope_parameters");
-  if (scaling != nullptr && parameters != nullptr) fields.refuse("rope_parameters", "not set when rope_scaling is");
+  if (scaling != nullptr && parameters != nullptr)
+    fields.refuse("rope_parameters", "not set when rope_scaling is");
   const char* key = parameters != nullptr ? "rope_parameters" : "rope_scaling";
   const Json* object = fields.find(key);
   if (object != nullptr) {
@@ -289,12 +317,13 @@ RopeConfig read_rope(const Fields& fields, int32_t head_dim, int32_t max_positio
 int32_t longest_context(const Fields& fields, const RopeConfig& rope, int32_t max_positions) {
   double longest = max_positions;
   if (rope.kind == RopeKind::kLinear || rope.kind == RopeKind::kDynamic) longest *= rope.factor;
-  if (rope.kind == RopeKind::kYarn) longest = std::max(longest, rope.original_max_positions * rope.factor);
+  if (rope.kind == RopeKind::kYarn)
+    longest = std::max(longest, rope.original_max_positions * rope.factor);
   longest = std::floor(longest);
   if (longest < 1 || longest > kMaxPositions) {
     fail(
-        ESPALIER_BAD_MODEL, "%s: context after rope scaling = %g tokens, expected from 1 to %d", fields.where().c_str(),
-        longest, kMaxPositions);
+        ESPALIER_BAD_MODEL, "%s: context after rope scaling = %g tokens, expected from 1 to %d",
+        fields.where().c_str(), longest, kMaxPositions);
   }
   return static_cast<int32_t>(longest);
 }
@@ -307,15 +336,16 @@ std::optional<std::vector<bool>> read_layer_types(const Fields& fields, int32_t 
     const std::string got =
         list->is_array() ? "a list of " + std::to_string(list->array.size()) : shown(*list);
     fail(
-        ESPALIER_BAD_MODEL, "%s: layer_types = %s, expected a list of num_hidden_layers = %d", fields.where().c_str(),
-        got.c_str(), num_layers);
+        ESPALIER_BAD_MODEL, "%s: layer_types = %s, expected a list of num_hidden_layers = %d",
+        fields.where().c_str(), got.c_str(), num_layers);
   }
   std::vector<bool> sliding;
   for (const Json& type : list->array) {
     const bool is_sliding = type.is_string() && type.string == "sliding_attention";
     if (!is_sliding && !(type.is_string() && type.string == "full_attention")) {
       fail(
-          ESPALIER_BAD_MODEL, "%s: layer_types has %s, expected full_attention or sliding_attention",
+          ESPALIER_BAD_MODEL,
+          "%s: layer_types has %s, expected full_attention or sliding_attention",
           fields.where().c_str(), shown(type).c_str());
     }
     sliding.push_back(is_sliding);
@@ -323,19 +353,23 @@ std::optional<std::vector<bool>> read_layer_types(const Fields& fields, int32_t 
   return sliding;
 }
 
-std::vector<int32_t> read_windows(const Fields& fields, const Architecture& architecture, int32_t num_layers) {
+std::vector<int32_t> read_windows(
+    const Fields& fields, const Architecture& architecture, int32_t num_layers) {
   // An explicit null turns the window off; an absent key has the default of its architecture.
   const bool absent = fields.object().find("sliding_window") == nullptr;
-  int32_t window = absent ? architecture.default_window : fields.integer("sliding_window", 1, kMaxPositions, 0);
+  int32_t window =
+      absent ? architecture.default_window : fields.integer("sliding_window", 1, kMaxPositions, 0);
   if (architecture.default_window == 0 && window != 0) {
     fields.refuse("sliding_window", std::string("not set for ") + architecture.name);
   }
   const bool used = fields.boolean("use_sliding_window", architecture.window_always);
-  if (used != architecture.window_always && (architecture.window_always || architecture.default_window == 0)) {
+  if (used != architecture.window_always &&
+      (architecture.window_always || architecture.default_window == 0)) {
     fields.refuse("use_sliding_window", std::string("not set for ") + architecture.name);
   }
   if (!used) window = 0;
-  const int32_t first = architecture.window_always ? 0 : fields.integer("max_window_layers", 0, kMaxPositions, 28);
+  const int32_t first =
+      architecture.window_always ? 0 : fields.integer("max_window_layers", 0, kMaxPositions, 28);
   const auto sliding = read_layer_types(fields, num_layers);
   std::vector<int32_t> windows;
   for (int32_t layer = 0; layer < num_layers; ++layer) {
@@ -345,7 +379,8 @@ std::vector<int32_t> read_windows(const Fields& fields, const Architecture& arch
     const bool can_choose = !architecture.window_always && window != 0;
     if (is_sliding != expected && !can_choose) {
       fail(
-          ESPALIER_BAD_MODEL, "%s: layer_types of layer %d = %s, expected %s, as sliding_window says",
+          ESPALIER_BAD_MODEL,
+          "%s: layer_types of layer %d = %s, expected %s, as sliding_window says",
           fields.where().c_str(), layer, is_sliding ? "sliding_attention" : "full_attention",
           expected ? "sliding_attention" : "full_attention");
     }
@@ -383,24 +418,27 @@ std::optional<Type> read_weight_type(const Fields& fields) {
 
 void read_heads(const Fields& fields, const Architecture& architecture, ModelConfig* config) {
   config->num_q_heads = fields.integer("num_attention_heads", 1, kMaxHeads);
-  config->num_kv_heads = architecture.kv_heads_default_to_q
-                             ? fields.integer("num_key_value_heads", 1, kMaxHeads, config->num_q_heads)
-                             : fields.integer("num_key_value_heads", 1, kMaxHeads);
+  config->num_kv_heads =
+      architecture.kv_heads_default_to_q
+          ? fields.integer("num_key_value_heads", 1, kMaxHeads, config->num_q_heads)
+          : fields.integer("num_key_value_heads", 1, kMaxHeads);
   if (config->num_q_heads % config->num_kv_heads != 0) {
     fields.refuse(
-        "num_key_value_heads", "a divisor of num_attention_heads = " + std::to_string(config->num_q_heads));
+        "num_key_value_heads",
+        "a divisor of num_attention_heads = " + std::to_string(config->num_q_heads));
   }
   config->head_dim = fields.integer("head_dim", 2, kMaxHeadDim, architecture.default_head_dim);
   if (config->head_dim == 0) {
     if (config->hidden % config->num_q_heads != 0) {
-      fields.refuse("num_attention_heads", "a divisor of hidden_size = " + std::to_string(config->hidden));
+      fields.refuse(
+          "num_attention_heads", "a divisor of hidden_size = " + std::to_string(config->hidden));
     }
     config->head_dim = config->hidden / config->num_q_heads;
   }
   if (config->head_dim % 2 != 0 || config->head_dim > kMaxHeadDim) {
     fail(
-        ESPALIER_BAD_MODEL, "%s: head_dim = %d, expected an even number of at most %d", fields.where().c_str(),
-        config->head_dim, kMaxHeadDim);
+        ESPALIER_BAD_MODEL, "%s: head_dim = %d, expected an even number of at most %d",
+        fields.where().c_str(), config->head_dim, kMaxHeadDim);
   }
 }
 
@@ -408,11 +446,13 @@ void read_heads(const Fields& fields, const Architecture& architecture, ModelCon
 
 ModelConfig parse_config(std::string_view text, const std::string& path) {
   const Json json = parse_json(text, path);
-  if (!json.is_object()) fail(ESPALIER_BAD_MODEL, "%s = %s, expected an object", path.c_str(), shown(json).c_str());
+  if (!json.is_object())
+    fail(ESPALIER_BAD_MODEL, "%s = %s, expected an object", path.c_str(), shown(json).c_str());
   const Fields fields(json, path);
   const Architecture& architecture = read_architecture(fields);
   refuse_unsupported(fields);
-  const std::string activation = fields.find("hidden_act") == nullptr ? "silu" : fields.string("hidden_act");
+  const std::string activation =
+      fields.find("hidden_act") == nullptr ? "silu" : fields.string("hidden_act");
   if (activation != "silu" && activation != "swish") fields.refuse("hidden_act", "silu");
 
   ModelConfig config;

@@ -68,7 +68,9 @@ class Parser {
  private:
   [[noreturn]] void refuse(const char* rule) const {
     if (pos_ >= text_.size()) {
-      fail(ESPALIER_BAD_MODEL, "%s: byte %zu = end of the text, expected %s", what_.c_str(), text_.size(), rule);
+      fail(
+          ESPALIER_BAD_MODEL, "%s: byte %zu = end of the text, expected %s", what_.c_str(),
+          text_.size(), rule);
     }
     const unsigned char byte = static_cast<unsigned char>(text_[pos_]);
     if (byte > 0x20 && byte < 0x7F) {
@@ -150,13 +152,16 @@ class Parser {
     } while (take(','));
     if (!take('}')) refuse("',' or '}'");
     auto& members = json->object;
-    std::sort(members.begin(), members.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::sort(members.begin(), members.end(), [](const auto& a, const auto& b) {
+      return a.first < b.first;
+    });
     const auto twice = std::adjacent_find(
-        members.begin(), members.end(), [](const auto& a, const auto& b) { return a.first == b.first; });
+        members.begin(), members.end(),
+        [](const auto& a, const auto& b) { return a.first == b.first; });
     if (twice != members.end()) {
       fail(
-          ESPALIER_BAD_MODEL, "%s: object before byte %zu has key %s twice, expected once", what_.c_str(), pos_,
-          shown(twice->first).c_str());
+          ESPALIER_BAD_MODEL, "%s: object before byte %zu has key %s twice, expected once",
+          what_.c_str(), pos_, shown(twice->first).c_str());
     }
   }
 
@@ -205,7 +210,8 @@ class Parser {
         escape(&out);
         continue;
       }
-      if (pos_ < text_.size() && static_cast<unsigned char>(text_[pos_]) < 0x20) refuse("no control character");
+      if (pos_ < text_.size() && static_cast<unsigned char>(text_[pos_]) < 0x20)
+        refuse("no control character");
       const size_t len = utf8_len(text_.substr(pos_));
       if (len == 0) refuse(pos_ < text_.size() ? "valid UTF-8" : "'\"'");
       out.append(text_, pos_, len);
@@ -257,7 +263,8 @@ class Parser {
 
 const Json* Json::find(std::string_view key) const {
   const auto at = std::lower_bound(
-      object.begin(), object.end(), key, [](const auto& member, std::string_view k) { return member.first < k; });
+      object.begin(), object.end(), key,
+      [](const auto& member, std::string_view k) { return member.first < k; });
   return at != object.end() && at->first == key ? &at->second : nullptr;
 }
 
@@ -296,12 +303,16 @@ std::string shown(const Json& json) {
   return "";
 }
 
-Json parse_json(std::string_view text, const std::string& what) { return Parser(text, what).document(); }
+Json parse_json(std::string_view text, const std::string& what) {
+  return Parser(text, what).document();
+}
 
 std::string read_file(const std::string& path, size_t max_bytes) {
   // Not blocking, so that a named pipe is refused instead of waited for.
   const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (file < 0) fail(ESPALIER_BAD_MODEL, "%s: %s, expected a readable file", path.c_str(), std::strerror(errno));
+  if (file < 0)
+    fail(
+        ESPALIER_BAD_MODEL, "%s: %s, expected a readable file", path.c_str(), std::strerror(errno));
   struct Closer {
     int file;
     ~Closer() { ::close(file); }
@@ -320,7 +331,10 @@ std::string read_file(const std::string& path, size_t max_bytes) {
   while (len < text.size()) {
     const ssize_t got = ::read(file, text.data() + len, text.size() - len);
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail(ESPALIER_BAD_MODEL, "%s: %s, expected a readable file", path.c_str(), std::strerror(errno));
+    if (got < 0)
+      fail(
+          ESPALIER_BAD_MODEL, "%s: %s, expected a readable file", path.c_str(),
+          std::strerror(errno));
     if (got == 0) break;  // the file became shorter
     len += static_cast<size_t>(got);
   }

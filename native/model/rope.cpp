@@ -49,7 +49,8 @@ void yarn_inv_freq(RopeConfig* rope) {
   for (int32_t i = 0; i < rope->head_dim / 2; ++i) {
     const float exponent = static_cast<float>(2 * i) / static_cast<float>(rope->head_dim);
     const float frequency = std::pow(static_cast<float>(rope->theta), exponent);
-    const float ramp = (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low);
+    const float ramp =
+        (static_cast<float>(i) - static_cast<float>(low)) / static_cast<float>(high - low);
     const float kept = 1.0f - std::clamp(ramp, 0.0f, 1.0f);
     const float interpolated = 1.0f / (static_cast<float>(rope->factor) * frequency);
     const float extrapolated = 1.0f / frequency;
@@ -57,7 +58,9 @@ void yarn_inv_freq(RopeConfig* rope) {
   }
 }
 
-double yarn_mscale(double factor, double mscale) { return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0; }
+double yarn_mscale(double factor, double mscale) {
+  return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
+}
 
 double yarn_scale(const RopeConfig& rope) {
   if (rope.attention_factor) return *rope.attention_factor;
@@ -109,11 +112,14 @@ void prepare_rope(RopeConfig* rope) {
       rope->inv_freq[i] = inv_freq;
     }
   }
-  const bool finite = std::all_of(
-      rope->inv_freq.begin(), rope->inv_freq.end(), [](float inv_freq) { return std::isfinite(inv_freq); });
+  const bool finite = std::all_of(rope->inv_freq.begin(), rope->inv_freq.end(), [](float inv_freq) {
+    return std::isfinite(inv_freq);
+  });
   if (!finite || !std::isfinite(rope->scale)) {
     fail(
-        ESPALIER_BAD_MODEL, "rope of type %s: frequencies = infinite or NaN, expected finite; check theta = %g, factor = %g",
+        ESPALIER_BAD_MODEL,
+        "rope of type %s: frequencies = infinite or NaN, expected finite; check theta = %g, factor "
+        "= %g",
         rope_kind_name(rope->kind), rope->theta, rope->factor);
   }
 }
@@ -122,7 +128,8 @@ void rope_angles(const RopeConfig& rope, int32_t position, float* cos, float* si
   const bool stretched = rope.kind == RopeKind::kDynamic && position >= rope.original_max_positions;
   const float theta = stretched ? dynamic_theta(rope, position + 1) : 0.0f;
   for (int32_t i = 0; i < rope.head_dim / 2; ++i) {
-    const float inv_freq = stretched ? unscaled_inv_freq(rope.head_dim, theta, i) : rope.inv_freq[i];
+    const float inv_freq =
+        stretched ? unscaled_inv_freq(rope.head_dim, theta, i) : rope.inv_freq[i];
     const float angle = static_cast<float>(position) * inv_freq;
     cos[i] = std::cos(angle) * rope.scale;
     sin[i] = std::sin(angle) * rope.scale;

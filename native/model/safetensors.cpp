@@ -27,10 +27,10 @@ struct Dtype {
   int64_t bytes;
 };
 
-constexpr Dtype kDtypes[] = {
-    {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"I16", 2}, {"U16", 2},
-    {"F16", 2},  {"BF16", 2}, {"I32", 4}, {"U32", 4},     {"F32", 4},     {"I64", 8},     {"U64", 8}, {"F64", 8},
-    {"C64", 8}};
+constexpr Dtype kDtypes[] = {{"BOOL", 1},    {"U8", 1},  {"I8", 1},  {"F8_E4M3", 1}, {"F8_E5M2", 1},
+                             {"F8_E8M0", 1}, {"I16", 2}, {"U16", 2}, {"F16", 2},     {"BF16", 2},
+                             {"I32", 4},     {"U32", 4}, {"F32", 4}, {"I64", 8},     {"U64", 8},
+                             {"F64", 8},     {"C64", 8}};
 
 std::optional<Type> float_type(const std::string& dtype) {
   if (dtype == "F32") return Type::kFp32;
@@ -74,11 +74,14 @@ class EntryReader {
 
     const std::vector<int64_t> range = integers("data_offsets");
     if (range.size() != 2 || range[0] > range[1] || range[1] > data_bytes) {
-      refuse("two rising offsets of at most " + std::to_string(data_bytes), "data_offsets " + shown_shape(range));
+      refuse(
+          "two rising offsets of at most " + std::to_string(data_bytes),
+          "data_offsets " + shown_shape(range));
     }
     if (range[1] - range[0] != bytes) {
       refuse(
-          "bytes of shape " + shown_shape(entry.shape) + " and dtype " + entry.dtype + " = " + std::to_string(bytes),
+          "bytes of shape " + shown_shape(entry.shape) + " and dtype " + entry.dtype + " = " +
+              std::to_string(bytes),
           "data_offsets " + shown_shape(range));
     }
     entry.begin = data_begin + range[0];
@@ -89,8 +92,8 @@ class EntryReader {
  private:
   [[noreturn]] void refuse(const std::string& rule, const std::string& got) const {
     fail(
-        ESPALIER_BAD_MODEL, "%s: tensor %s = %s, expected %s", path_.c_str(), shown(name_).c_str(), got.c_str(),
-        rule.c_str());
+        ESPALIER_BAD_MODEL, "%s: tensor %s = %s, expected %s", path_.c_str(), shown(name_).c_str(),
+        got.c_str(), rule.c_str());
   }
 
   const Json& member(const char* key) const {
@@ -118,18 +121,19 @@ class EntryReader {
 };
 
 /** Every byte of the data belongs to exactly one tensor. */
-void check_coverage(const std::vector<TensorEntry>& entries, int64_t begin, int64_t end, const std::string& path) {
+void check_coverage(
+    const std::vector<TensorEntry>& entries, int64_t begin, int64_t end, const std::string& path) {
   const TensorEntry* previous = nullptr;
   for (const TensorEntry& entry : entries) {
     if (entry.begin < begin) {
       fail(
-          ESPALIER_BAD_MODEL, "%s: tensor %s overlaps tensor %s, expected ranges without overlap", path.c_str(),
-          shown(entry.name).c_str(), shown(previous->name).c_str());
+          ESPALIER_BAD_MODEL, "%s: tensor %s overlaps tensor %s, expected ranges without overlap",
+          path.c_str(), shown(entry.name).c_str(), shown(previous->name).c_str());
     }
     if (entry.begin > begin) {
       fail(
-          ESPALIER_BAD_MODEL, "%s: gap of %lld bytes before tensor %s, expected ranges without gap", path.c_str(),
-          static_cast<long long>(entry.begin - begin), shown(entry.name).c_str());
+          ESPALIER_BAD_MODEL, "%s: gap of %lld bytes before tensor %s, expected ranges without gap",
+          path.c_str(), static_cast<long long>(entry.begin - begin), shown(entry.name).c_str());
     }
     begin = entry.end;
     previous = &entry;
@@ -147,7 +151,10 @@ class Mapping {
   explicit Mapping(const std::string& path) {
     // Not blocking, so that a named pipe is refused instead of waited for.
     const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (file < 0) fail(ESPALIER_BAD_MODEL, "%s: %s, expected a readable file", path.c_str(), std::strerror(errno));
+    if (file < 0)
+      fail(
+          ESPALIER_BAD_MODEL, "%s: %s, expected a readable file", path.c_str(),
+          std::strerror(errno));
     struct stat info;
     const bool is_file = ::fstat(file, &info) == 0 && S_ISREG(info.st_mode);
     if (is_file && info.st_size > 0) {
@@ -156,12 +163,13 @@ class Mapping {
     }
     const int error = errno;
     ::close(file);
-    if (!is_file) fail(ESPALIER_BAD_MODEL, "%s: not a file, expected a readable file", path.c_str());
+    if (!is_file)
+      fail(ESPALIER_BAD_MODEL, "%s: not a file, expected a readable file", path.c_str());
     if (data_ == MAP_FAILED) {
       data_ = nullptr;
       fail(
-          error == ENOMEM ? ESPALIER_OUT_OF_MEMORY : ESPALIER_BAD_MODEL, "%s: cannot be mapped: %s", path.c_str(),
-          std::strerror(error));
+          error == ENOMEM ? ESPALIER_OUT_OF_MEMORY : ESPALIER_BAD_MODEL, "%s: cannot be mapped: %s",
+          path.c_str(), std::strerror(error));
     }
   }
 
@@ -186,7 +194,8 @@ bool exists(const std::string& path) {
 
 /** A file of the folder itself: nothing that a path could leave it by. */
 bool is_plain_name(const std::string& name) {
-  return !name.empty() && name != "." && name != ".." && name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
+  return !name.empty() && name != "." && name != ".." &&
+         name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
 }
 
 /** weight_map of an index: the file of each tensor. */
@@ -202,7 +211,8 @@ std::map<std::string, std::string> read_index(const std::string& path) {
   for (const auto& [name, file] : map->object) {
     if (!file.is_string() || !is_plain_name(file.string)) {
       fail(
-          ESPALIER_BAD_MODEL, "%s: weight_map of tensor %s = %s, expected the name of a file in the folder",
+          ESPALIER_BAD_MODEL,
+          "%s: weight_map of tensor %s = %s, expected the name of a file in the folder",
           path.c_str(), shown(name).c_str(), shown(file).c_str());
     }
     files.emplace_hint(files.end(), name, file.string);
@@ -214,19 +224,24 @@ std::map<std::string, std::string> read_index(const std::string& path) {
 
 std::vector<TensorEntry> parse_safetensors(std::string_view file, const std::string& path) {
   if (file.size() < 8) {
-    fail(ESPALIER_BAD_MODEL, "%s: size = %zu bytes, expected at least 8", path.c_str(), file.size());
+    fail(
+        ESPALIER_BAD_MODEL, "%s: size = %zu bytes, expected at least 8", path.c_str(), file.size());
   }
   uint64_t header_bytes = 0;
-  for (int i = 7; i >= 0; --i) header_bytes = header_bytes << 8 | static_cast<unsigned char>(file[i]);
+  for (int i = 7; i >= 0; --i)
+    header_bytes = header_bytes << 8 | static_cast<unsigned char>(file[i]);
   const uint64_t most = std::min<uint64_t>(file.size() - 8, kMaxHeaderBytes);
   if (header_bytes > most) {
     fail(
-        ESPALIER_BAD_MODEL, "%s: header = %llu bytes, expected at most %llu in a file of %zu", path.c_str(),
-        static_cast<unsigned long long>(header_bytes), static_cast<unsigned long long>(most), file.size());
+        ESPALIER_BAD_MODEL, "%s: header = %llu bytes, expected at most %llu in a file of %zu",
+        path.c_str(), static_cast<unsigned long long>(header_bytes),
+        static_cast<unsigned long long>(most), file.size());
   }
   const Json header = parse_json(file.substr(8, header_bytes), path + ": header");
   if (!header.is_object()) {
-    fail(ESPALIER_BAD_MODEL, "%s: header = %s, expected an object", path.c_str(), shown(header).c_str());
+    fail(
+        ESPALIER_BAD_MODEL, "%s: header = %s, expected an object", path.c_str(),
+        shown(header).c_str());
   }
   const int64_t data_begin = static_cast<int64_t>(8 + header_bytes);
   const int64_t data_end = static_cast<int64_t>(file.size());
@@ -263,15 +278,16 @@ struct Tensors::Impl {
       const auto [at, added] = tensors.try_emplace(name, Tensor{data, std::move(entry), path});
       if (!added) {
         fail(
-            ESPALIER_BAD_MODEL, "%s: tensor %s = also in %s, expected in one file only", path.c_str(),
-            shown(name).c_str(), at->second.path.c_str());
+            ESPALIER_BAD_MODEL, "%s: tensor %s = also in %s, expected in one file only",
+            path.c_str(), shown(name).c_str(), at->second.path.c_str());
       }
     }
   }
 
   const void* aligned(const char* data, const TensorEntry& entry) {
     const auto type = float_type(entry.dtype);
-    if (!type || reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(type_bytes(*type)) == 0) return data;
+    if (!type || reinterpret_cast<uintptr_t>(data) % static_cast<uintptr_t>(type_bytes(*type)) == 0)
+      return data;
     const size_t bytes = static_cast<size_t>(entry.end - entry.begin);
     copies.push_back(std::make_unique_for_overwrite<char[]>(bytes));
     std::memcpy(copies.back().get(), data, bytes);
@@ -293,7 +309,9 @@ Tensors Tensors::open(const std::string& dir) {
     return Tensors(std::move(impl));
   }
   if (!exists(index)) {
-    fail(ESPALIER_BAD_MODEL, "%s: no weights, expected %s or %s", dir.c_str(), kSingleFile, kIndexFile);
+    fail(
+        ESPALIER_BAD_MODEL, "%s: no weights, expected %s or %s", dir.c_str(), kSingleFile,
+        kIndexFile);
   }
   const std::map<std::string, std::string> files = read_index(index);
   std::map<std::string, bool> opened;
@@ -304,8 +322,8 @@ Tensors Tensors::open(const std::string& dir) {
     const auto at = impl->tensors.find(name);
     if (at == impl->tensors.end() || at->second.path != dir + "/" + file) {
       fail(
-          ESPALIER_BAD_MODEL, "%s: tensor %s = not in %s, expected there", index.c_str(), shown(name).c_str(),
-          shown(file).c_str());
+          ESPALIER_BAD_MODEL, "%s: tensor %s = not in %s, expected there", index.c_str(),
+          shown(name).c_str(), shown(file).c_str());
     }
   }
   return Tensors(std::move(impl));
@@ -317,20 +335,20 @@ TensorView Tensors::get(const std::string& name, const std::vector<int64_t>& sha
   const auto at = impl_->tensors.find(name);
   if (at == impl_->tensors.end()) {
     fail(
-        ESPALIER_BAD_MODEL, "%s: tensor %s = missing, expected shape %s", impl_->dir.c_str(), shown(name).c_str(),
-        shown_shape(shape).c_str());
+        ESPALIER_BAD_MODEL, "%s: tensor %s = missing, expected shape %s", impl_->dir.c_str(),
+        shown(name).c_str(), shown_shape(shape).c_str());
   }
   const TensorEntry& entry = at->second.entry;
   if (entry.shape != shape) {
     fail(
-        ESPALIER_BAD_MODEL, "%s: tensor %s: shape = %s, expected %s", at->second.path.c_str(), shown(name).c_str(),
-        shown_shape(entry.shape).c_str(), shown_shape(shape).c_str());
+        ESPALIER_BAD_MODEL, "%s: tensor %s: shape = %s, expected %s", at->second.path.c_str(),
+        shown(name).c_str(), shown_shape(entry.shape).c_str(), shown_shape(shape).c_str());
   }
   const auto type = float_type(entry.dtype);
   if (!type) {
     fail(
-        ESPALIER_BAD_MODEL, "%s: tensor %s: dtype = %s, expected F32, BF16 or F16", at->second.path.c_str(),
-        shown(name).c_str(), entry.dtype.c_str());
+        ESPALIER_BAD_MODEL, "%s: tensor %s: dtype = %s, expected F32, BF16 or F16",
+        at->second.path.c_str(), shown(name).c_str(), entry.dtype.c_str());
   }
   return {at->second.data, *type, entry.shape};
 }
