@@ -442,7 +442,7 @@ ESPALIER_API espalier_status espalier_verify(
  *   tree_begin, token, parent   as espalier_verify
  *   p           [num_nodes, vocab]  fp32  the target's processed law after each node
  *   scheme      [num_nodes]         i32
- *   q           [rows, vocab]       fp32
+ *   q           [rows, vocab]       fp32  NULL when every scheme is point mass
  *   q_row       [num_nodes]         i32
  *   position    [batch]             i32   position of each tree's node 0
  *   seed        [batch, 2]          u64   seed and stream of each tree's noise
