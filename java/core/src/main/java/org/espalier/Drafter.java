@@ -1,0 +1,42 @@
+package org.espalier;
+
+/**
+ * Proposes tokens for one sequence. An open interface: a drafter may be wrong as often as it likes, it changes the speed and
+ * not the text. One drafter serves one sequence, on the thread of its generation.
+ */
+@FunctionalInterface
+public interface Drafter extends AutoCloseable {
+
+  /**
+   * The draft tree of the next step. Its root is {@link Context#lastToken}; it keeps to {@link Context#maxNodes} and {@link
+   * Context#maxDepth}. The tree is read before the next call, so it may be the same object each time.
+   */
+  DraftTree propose(Context context);
+
+  /**
+   * Learns from a step, after it was committed.
+   *
+   * @param verdict what was accepted of the proposed tree
+   * @param scores of the tree's nodes, with the top tokens that {@link #topK} asks for
+   */
+  default void observe(Verdict verdict, Scores scores) {}
+
+  /** Most likely next tokens that {@link #observe} wants to see for each node, 0 to 64. */
+  default int topK() {
+    return 0;
+  }
+
+  /** Most laws that one tree's tokens are drawn from: rows of {@link DraftLaws}. */
+  default int lawRows() {
+    return 0;
+  }
+
+  /** What it promises together with the exact verifier. */
+  default Exactness exactness() {
+    return Exactness.LOSSLESS;
+  }
+
+  /** Frees what the drafter holds for its sequence. */
+  @Override
+  default void close() {}
+}

@@ -1,0 +1,133 @@
+package org.espalier;
+
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Function;
+import java.util.stream.Collectors;
+import org.espalier.draft.DraftModels;
+import org.espalier.draft.NoDraft;
+import org.espalier.draft.PromptLookup;
+import org.espalier.draft.TokenRecycling;
+import org.espalier.draft.TreeTemplate;
+
+/** The built-in drafters by name. */
+public final class Drafters {
+  private static final Map<String, Entry> ENTRIES = entries();
+
+  private Drafters() {}
+
+  private record Entry(DrafterInfo info, Function<Values, DrafterFactory> factory) {}
+
+  private static Map<String, Entry> entries() {
+    Map<String, Entry> entries = new LinkedHashMap<>();
+    add(entries, "none", "plain decoding", List.of(), "", values -> NoDraft.factory());
+    add(
+        entries,
+        "prompt-lookup",
+        "copies what followed the last tokens earlier in the context",
+        List.of(
+            new DrafterInfo.Parameter("n_max", "int", "3", "longest key, in tokens"),
+            new DrafterInfo.Parameter("m", "int", "10", "tokens of a draft")),
+        "Prompt Lookup Decoding (Saxena 2023)",
+        values -> PromptLookup.factory(values.number("n_max"), values.number("m")));
+    add(
+        entries,
+        "token-recycling",
+        "fills a fixed tree from a table of each token's last most likely successors",
+        List.of(
+            new DrafterInfo.Parameter("k", "int", "8", "successors that are remembered"),
+            new DrafterInfo.Parameter(
+                "tree", "tree", "2.2.2", "2.2.2, widths by level as 4x2x1, or paths of ranks as 0/1/0.0/0.1")),
+        "Token Recycling, arXiv 2408.08696",
+        values -> TokenRecycling.factory(TreeTemplate.parse(values.text("tree")), values.number("k")));
+    add(
+        entries,
+        "draft-model",
+        "a small model with the same tokenizer drafts a chain or a tree",
+        List.of(
+            new DrafterInfo.Parameter("model", "model", "tiny-java-draft", "a folder, or an embedded model"),
+            new DrafterInfo.Parameter("gamma", "int", "4", "depth of a draft"),
+            new DrafterInfo.Parameter("width", "int", "1", "1 for a chain; children of a node for a tree")),
+        "Speculative Decoding, arXiv 2211.17192; SpecInfer, arXiv 2305.09781",
+        values -> new DraftModels(values.text("model"), values.number("gamma"), values.number("width")));
+    return entries;
+  }
+
+  private static void add(
+      Map<String, Entry> entries,
+      String name,
+      String summary,
+      List<DrafterInfo.Parameter> parameters,
+      String source,
+      Function<Values, DrafterFactory> factory) {
+    DrafterInfo info = new DrafterInfo(name, summary, parameters, Exactness.LOSSLESS, source);
+    entries.put(name, new Entry(info, factory));
+  }
+
+  /** What there is. */
+  public static List<DrafterInfo> list() {
+    return ENTRIES.values().stream().map(Entry::info).toList();
+  }
+
+  /** Plain decoding. */
+  public static DrafterFactory none() {
+    return NoDraft.factory();
+  }
+
+  /**
+   * A drafter by {@code name} or {@code name:key=value,...}, with the names and defaults of {@link #list}.
+   *
+   * @return the factory, which the caller closes when it holds a model, as {@code draft-model} does
+   * @throws IllegalArgumentException for an unknown name or parameter, or a value out of range
+   */
+  public static DrafterFactory parse(String spec) {
+    int colon = spec.indexOf(':');
+    String name = colon < 0 ? spec : spec.substring(0, colon);
+    Entry entry = ENTRIES.get(name);
+    if (entry == null) {
+      throw new IllegalArgumentException("drafter = " + name + ", expected one of " + String.join(", ", ENTRIES.keySet()));
+    }
+    Values values = new Values(entry.info());
+    if (colon >= 0) {
+      for (String pair : spec.substring(colon + 1).split(",", -1)) {
+        values.set(pair);
+      }
+    }
+    return entry.factory().apply(values);
+  }
+
+  /** The parameters of one spec. */
+  private static final class Values {
+    private final DrafterInfo info;
+    private final Map<String, String> values = new LinkedHashMap<>();
+
+    Values(DrafterInfo info) {
+      this.info = info;
+      info.parameters().forEach(p -> values.put(p.name(), p.defaultValue()));
+    }
+
+    void set(String pair) {
+      int equals = pair.indexOf('=');
+      String key = equals < 0 ? pair : pair.substring(0, equals);
+      if (equals < 0 || !values.containsKey(key)) {
+        String known = values.keySet().stream().map(k -> k + "=...").collect(Collectors.joining(", "));
+        throw new IllegalArgumentException(
+            "parameter of " + info.name() + " = " + pair + ", expected " + (known.isEmpty() ? "none" : known));
+      }
+      values.put(key, pair.substring(equals + 1));
+    }
+
+    String text(String key) {
+      return values.getOrDefault(key, "");
+    }
+
+    int number(String key) {
+      try {
+        return Integer.parseInt(text(key));
+      } catch (NumberFormatException e) {
+        throw new IllegalArgumentException(info.name() + ": " + key + " = " + text(key) + ", expected a whole number", e);
+      }
+    }
+  }
+}

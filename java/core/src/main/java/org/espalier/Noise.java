@@ -1,0 +1,9 @@
+package org.espalier;
+
+/** The noise that {@link Scores#draw} draws with. */
+public enum Noise {
+  /** The noise of the exact verifier at the same position: a good draft draws what the target will choose. */
+  TARGET,
+  /** Noise of its own, for drafts that speculative sampling verifies. */
+  DRAFT
+}

@@ -1,0 +1,124 @@
+package org.espalier;
+
+import ai.djl.huggingface.tokenizers.HuggingFaceTokenizer;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Map;
+import java.util.TreeMap;
+import org.espalier.internal.CacheDir;
+
+/** Text to tokens and back, by a model folder's tokenizer.json. May be used from any thread. */
+public final class Tokenizer {
+  private static final ObjectMapper JSON = new ObjectMapper();
+
+  static {
+    // The library would otherwise look for a CUDA build of itself on the network.
+    setUnlessSet("RUST_FLAVOR", "cpu");
+    setUnlessSet("ai.djl.offline", "true");
+    setUnlessSet("OPT_OUT_TRACKING", "true");
+    setUnlessSet("ENGINE_CACHE_DIR", CacheDir.path().resolve("tokenizers").toString());
+  }
+
+  private final HuggingFaceTokenizer tokenizer;
+  private final Map<String, Integer> ids;
+  private final int vocab;
+
+  private Tokenizer(HuggingFaceTokenizer tokenizer, Map<String, Integer> ids, int vocab) {
+    this.tokenizer = tokenizer;
+    this.ids = ids;
+    this.vocab = vocab;
+  }
+
+  private static void setUnlessSet(String key, String value) {
+    if (System.getProperty(key) == null && System.getenv(key) == null) {
+      System.setProperty(key, value);
+    }
+  }
+
+  /** Reads tokenizer.json of a folder; all its ids must be below {@code vocab}, the model's. */
+  static Tokenizer load(Path dir, int vocab) {
+    Path file = dir.resolve("tokenizer.json");
+    if (!Files.isRegularFile(file)) {
+      throw new ModelFormatException(file + ": no such file, expected the model's tokenizer");
+    }
+    try {
+      Map<String, Integer> ids = ids(JSON.readTree(file.toFile()));
+      for (Map.Entry<String, Integer> entry : ids.entrySet()) {
+        if (entry.getValue() < 0 || entry.getValue() >= vocab) {
+          throw new ModelFormatException(
+              file + ": id of token \"" + entry.getKey() + "\" = " + entry.getValue() + ", expected 0 to " + (vocab - 1)
+                  + ", the model's vocabulary");
+        }
+      }
+      Map<String, String> options = Map.of("truncation", "false", "padding", "false");
+      return new Tokenizer(HuggingFaceTokenizer.newInstance(file, options), ids, vocab);
+    } catch (IOException | RuntimeException e) {
+      if (e instanceof ModelFormatException known) {
+        throw known;
+      }
+      throw new ModelFormatException(file + ": " + e.getMessage(), e);
+    }
+  }
+
+  /** All tokens with their ids: a map, or for a unigram model a list in order, and the added ones. */
+  private static Map<String, Integer> ids(JsonNode root) {
+    Map<String, Integer> ids = new TreeMap<>();
+    JsonNode vocab = root.path("model").path("vocab");
+    if (vocab.isObject()) {
+      vocab.properties().forEach(entry -> ids.put(entry.getKey(), entry.getValue().asInt(-1)));
+    } else {
+      for (JsonNode piece : vocab) {
+        ids.put(piece.path(0).asText(), ids.size());
+      }
+    }
+    for (JsonNode added : root.path("added_tokens")) {
+      ids.put(added.path("content").asText(), added.path("id").asInt(-1));
+    }
+    return ids;
+  }
+
+  /** The tokens of a text, with the special tokens that the model's tokenizer adds; never cut. */
+  public int[] encode(String text) {
+    long[] encoded = tokenizer.encode(text, true, false).getIds();
+    return Arrays.stream(encoded).mapToInt(Math::toIntExact).toArray();
+  }
+
+  /** The text of tokens, without special tokens; broken UTF-8 becomes replacement characters. */
+  public String decode(int[] tokens) {
+    return decode(tokens, 0, tokens.length);
+  }
+
+  String decode(int[] tokens, int from, int to) {
+    long[] wide = new long[to - from];
+    for (int i = from; i < to; i++) {
+      if (tokens[i] < 0 || tokens[i] >= vocab) {
+        throw new IllegalArgumentException("token = " + tokens[i] + ", expected 0 to " + (vocab - 1));
+      }
+      wide[i - from] = tokens[i];
+    }
+    return wide.length == 0 ? "" : tokenizer.decode(wide, true);
+  }
+
+  /** A decoder of one stream of tokens. */
+  public TokenDecoder newDecoder() {
+    return new TokenDecoder(this);
+  }
+
+  /** Tokens that ids stand for. */
+  public int size() {
+    return ids.size();
+  }
+
+  /** Whether ids mean the same tokens as another tokenizer's. */
+  public boolean sameVocabulary(Tokenizer other) {
+    return ids.equals(other.ids);
+  }
+
+  void close() {
+    tokenizer.close();
+  }
+}
