@@ -1,0 +1,343 @@
+package org.espalier.cli;
+
+import java.io.PrintWriter;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.Callable;
+import me.tongfei.progressbar.DelegatingProgressBarConsumer;
+import me.tongfei.progressbar.ProgressBar;
+import me.tongfei.progressbar.ProgressBarBuilder;
+import me.tongfei.progressbar.ProgressBarStyle;
+import org.espalier.Exactness;
+import org.espalier.FinishReason;
+import org.espalier.GenerationCancelledException;
+import org.espalier.GenerationOptions;
+import org.espalier.GenerationResult;
+import org.espalier.Model;
+import org.espalier.SpeculationStats;
+import org.espalier.TokenStream;
+import org.espalier.Tokenizer;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.ExitCode;
+import picocli.CommandLine.Mixin;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.Option;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/** Runs plain decoding and drafters side by side on the same prompts. */
+@Command(
+    name = "compare",
+    mixinStandardHelpOptions = true,
+    versionProvider = Version.class,
+    description = {
+      "Runs plain decoding (none) and each drafter on the same prompts, in turns, and compares.",
+      "",
+      "  identical        every token of every prompt is that of plain decoding",
+      "  tokens_per_pass  tokens for each pass of the model, over all prompts",
+      "  speedup          decoding time of plain decoding over that of the drafter",
+      "  draft_ms, verify_ms, other_ms",
+      "                   mean milliseconds of a step: drafting, the model's pass with the",
+      "                   verdict, the rest",
+      "",
+      "Reading prompts and a warm-up before the first prompt are not in the times. A drafter keeps",
+      "what it has learned from one prompt to the next. Exit code 1 when a lossless drafter's text",
+      "differs."
+    })
+final class CompareCommand implements Callable<Integer> {
+  private static final String PLAIN = "none";
+  private static final int WARM_UP_TOKENS = 32;
+
+  @Spec private CommandSpec spec;
+  @Mixin private ModelSource source;
+
+  @Option(
+      names = "--prompts",
+      paramLabel = "FILE",
+      required = true,
+      description = "JSON lines, each an object with the strings \"id\" and \"prompt\".")
+  private Path prompts;
+
+  @Option(
+      names = "--drafters",
+      paramLabel = "SPEC,...",
+      required = true,
+      description = "Drafters as in 'espalier drafters'; key=value belongs to the one before it.")
+  private String drafters;
+
+  @Option(
+      names = "--max-new-tokens",
+      paramLabel = "N",
+      defaultValue = "128",
+      description = "Most tokens to generate for a prompt. Default: ${DEFAULT-VALUE}.")
+  private int maxNewTokens;
+
+  @Mixin private SamplingOptions sampling;
+  @Mixin private Output output;
+
+  @Override
+  public Integer call() {
+    if (maxNewTokens < 1) {
+      throw new ParameterException(
+          spec.commandLine(), "--max-new-tokens = " + maxNewTokens + ", expected at least 1");
+    }
+    GenerationOptions options =
+        GenerationOptions.defaults()
+            .withMaxNewTokens(maxNewTokens)
+            .withSampling(sampling.sampling());
+    List<String> specs = specs();
+    List<PromptFile.Prompt> given = PromptFile.read(prompts);
+    try (Contestants contestants = new Contestants(specs, options);
+        Model model = source.load()) {
+      check(model, given);
+      warmUp(model, specs, options, given.get(0));
+      run(model, contestants.all, given);
+      return report(model.tokenizer(), contestants.all);
+    }
+  }
+
+  /** Plain decoding first, then the drafters in their order, each once. */
+  private List<String> specs() {
+    List<String> specs = new ArrayList<>();
+    specs.add(PLAIN);
+    for (String drafter : DrafterSpecs.split(drafters)) {
+      if (!specs.contains(drafter)) {
+        specs.add(drafter);
+      }
+    }
+    return specs;
+  }
+
+  /** Finds a prompt that cannot be used before anything is measured. */
+  private void check(Model model, List<PromptFile.Prompt> given) {
+    int longest = model.info().maxPositions();
+    for (PromptFile.Prompt prompt : given) {
+      int tokens = model.tokenizer().encode(prompt.text()).length;
+      if (tokens == 0 || tokens > longest) {
+        throw new BadInputException(
+            prompts
+                + ", prompt "
+                + prompt.id()
+                + ": tokens = "
+                + tokens
+                + ", expected 1 to "
+                + longest);
+      }
+    }
+  }
+
+  /** With drafters of its own, so that those that are measured have seen nothing. */
+  private static void warmUp(
+      Model model, List<String> specs, GenerationOptions options, PromptFile.Prompt prompt) {
+    int tokens = Math.min(options.maxNewTokens(), WARM_UP_TOKENS);
+    try (Contestants contestants = new Contestants(specs, options.withMaxNewTokens(tokens))) {
+      for (Contestant contestant : contestants.all) {
+        generate(model, prompt, contestant.options);
+      }
+    }
+  }
+
+  private void run(Model model, List<Contestant> contestants, List<PromptFile.Prompt> given) {
+    try (ProgressBar progress = progressBar(given.size() * contestants.size())) {
+      for (PromptFile.Prompt prompt : given) {
+        progress.setExtraMessage(prompt.id());
+        List<Integer> plain = List.of();
+        for (Contestant contestant : contestants) {
+          GenerationResult result = generate(model, prompt, contestant.options);
+          if (contestant == contestants.get(0)) {
+            plain = result.tokenIds();
+          }
+          contestant.add(prompt.id(), result, plain);
+          progress.step();
+        }
+      }
+    }
+    output.err().println();
+  }
+
+  private ProgressBar progressBar(int steps) {
+    PrintWriter err = output.err();
+    return new ProgressBarBuilder()
+        .setTaskName("compare")
+        .setInitialMax(steps)
+        .setStyle(ProgressBarStyle.ASCII)
+        .setUpdateIntervalMillis(500)
+        .setConsumer(
+            new DelegatingProgressBarConsumer(
+                line -> {
+                  err.print("\r" + line);
+                  err.flush();
+                },
+                99))
+        .build();
+  }
+
+  private static GenerationResult generate(
+      Model model, PromptFile.Prompt prompt, GenerationOptions options) {
+    try (TokenStream tokens = model.generate(prompt.text(), options)) {
+      Interrupt.onInterrupt(tokens::cancel);
+      while (tokens.hasNext()) {
+        tokens.next();
+      }
+      GenerationResult result = tokens.result();
+      if (result.finishReason() == FinishReason.CANCELLED) {
+        throw new GenerationCancelledException("compare was interrupted at prompt " + prompt.id());
+      }
+      return result;
+    }
+  }
+
+  private int report(Tokenizer tokenizer, List<Contestant> contestants) {
+    double plainSeconds = contestants.get(0).seconds();
+    if (output.isJson()) {
+      output.printJson(contestants.stream().map(c -> c.json(plainSeconds)).toList());
+    } else {
+      Table table =
+          new Table(
+              "drafter",
+              "identical",
+              "tokens_per_pass",
+              "speedup",
+              "draft_ms",
+              "verify_ms",
+              "other_ms");
+      contestants.forEach(c -> c.addTo(table, plainSeconds));
+      output.out().print(table);
+      output.out().flush();
+    }
+    boolean broken = false;
+    for (Contestant contestant : contestants) {
+      if (contestant.difference != null) {
+        output.err().println(contestant.difference.describe(contestant.spec, tokenizer));
+        broken |= contestant.exactness == Exactness.LOSSLESS;
+      }
+    }
+    return broken ? ExitCode.SOFTWARE : ExitCode.OK;
+  }
+
+  /** Drafters that are open together. */
+  private static final class Contestants implements AutoCloseable {
+    final List<Contestant> all = new ArrayList<>();
+
+    Contestants(List<String> specs, GenerationOptions options) {
+      for (String spec : specs) {
+        all.add(new Contestant(spec, options.withDrafter(spec)));
+      }
+    }
+
+    @Override
+    public void close() {
+      all.forEach(contestant -> contestant.options.drafter().close());
+    }
+  }
+
+  /** The first token that is not that of plain decoding; -1 stands for the end of the text. */
+  private record Difference(String promptId, int position, int plainToken, int token) {
+    String describe(String drafter, Tokenizer tokenizer) {
+      return String.format(
+          "%s differs from plain decoding: prompt %s, new token %d: plain %s, drafted %s",
+          drafter, promptId, position, show(plainToken, tokenizer), show(token, tokenizer));
+    }
+
+    Map<String, Object> json() {
+      Map<String, Object> json = new LinkedHashMap<>();
+      json.put("id", promptId);
+      json.put("position", position);
+      json.put("plain_token", plainToken);
+      json.put("token", token);
+      return json;
+    }
+
+    private static String show(int token, Tokenizer tokenizer) {
+      return token < 0
+          ? "the end"
+          : token + " " + Units.visible(tokenizer.decode(new int[] {token}));
+    }
+  }
+
+  /** One drafter and the sums of its runs. */
+  private static final class Contestant {
+    final String spec;
+    final GenerationOptions options;
+    final Exactness exactness;
+    private long passes;
+    private long tokens;
+    private long draftNanos;
+    private long verifyNanos;
+    private long otherNanos;
+    @Nullable Difference difference;
+
+    Contestant(String spec, GenerationOptions options) {
+      this.spec = spec;
+      this.options = options;
+      this.exactness = options.verifier().exactness().and(DrafterSpecs.exactness(spec));
+    }
+
+    void add(String promptId, GenerationResult result, List<Integer> plain) {
+      SpeculationStats stats = result.stats();
+      passes += stats.passes();
+      tokens += stats.tokens();
+      draftNanos += stats.draftNanos();
+      verifyNanos += stats.verifyNanos();
+      otherNanos += stats.otherNanos();
+      List<Integer> ids = result.tokenIds();
+      if (difference == null && !ids.equals(plain)) {
+        int i = 0;
+        while (i < ids.size() && i < plain.size() && ids.get(i).equals(plain.get(i))) {
+          i++;
+        }
+        difference = new Difference(promptId, i, at(plain, i), at(ids, i));
+      }
+    }
+
+    private static int at(List<Integer> ids, int i) {
+      return i < ids.size() ? ids.get(i) : -1;
+    }
+
+    double seconds() {
+      return (draftNanos + verifyNanos + otherNanos) * 1e-9;
+    }
+
+    private double tokensPerPass() {
+      return (double) tokens / Math.max(1, passes);
+    }
+
+    private double perPass(long nanos) {
+      return nanos * 1e-6 / Math.max(1, passes);
+    }
+
+    void addTo(Table table, double plainSeconds) {
+      table.add(
+          spec,
+          difference == null ? "yes" : "NO",
+          Units.fixed(tokensPerPass(), 2),
+          Units.fixed(plainSeconds / seconds(), 2) + "x",
+          Units.fixed(perPass(draftNanos), 3),
+          Units.fixed(perPass(verifyNanos), 3),
+          Units.fixed(perPass(otherNanos), 3));
+    }
+
+    Map<String, Object> json(double plainSeconds) {
+      Map<String, Object> json = new LinkedHashMap<>();
+      json.put("drafter", spec);
+      json.put("identical", difference == null);
+      json.put("tokens_per_pass", tokensPerPass());
+      json.put("speedup", plainSeconds / seconds());
+      json.put("draft_ms", perPass(draftNanos));
+      json.put("verify_ms", perPass(verifyNanos));
+      json.put("other_ms", perPass(otherNanos));
+      json.put("exactness", exactness.label());
+      json.put("passes", passes);
+      json.put("tokens", tokens);
+      json.put("seconds", seconds());
+      if (difference != null) {
+        json.put("first_difference", difference.json());
+      }
+      return json;
+    }
+  }
+}

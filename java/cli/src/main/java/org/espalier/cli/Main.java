@@ -1,0 +1,66 @@
+package org.espalier.cli;
+
+import java.io.FileDescriptor;
+import java.io.FileOutputStream;
+import java.io.OutputStreamWriter;
+import java.io.PrintWriter;
+import java.nio.charset.StandardCharsets;
+import picocli.CommandLine;
+import picocli.CommandLine.Command;
+import picocli.CommandLine.Model.CommandSpec;
+import picocli.CommandLine.ParameterException;
+import picocli.CommandLine.Spec;
+
+/**
+ * The command {@code espalier}. Results go to standard output, everything else to standard error.
+ */
+@Command(
+    name = "espalier",
+    description = "Decodes language models in fewer passes, with the same text.",
+    versionProvider = Version.class,
+    mixinStandardHelpOptions = true,
+    subcommands = {
+      GenerateCommand.class,
+      CompareCommand.class,
+      DraftersCommand.class,
+      LogitsCommand.class,
+      TokenizeCommand.class,
+      InspectCommand.class,
+      DevicesCommand.class
+    },
+    footer = {
+      "",
+      "Exit codes: 0 ok, 2 bad usage or input, 1 failure.",
+      "Each command has --help and --json."
+    })
+public final class Main implements Runnable {
+  @Spec private CommandSpec spec;
+
+  /** Runs one command and ends the process with its exit code. */
+  public static void main(String[] args) {
+    CommandLine command = newCommandLine(writer(FileDescriptor.out), writer(FileDescriptor.err));
+    int exitCode = Interrupt.guard(() -> command.execute(args));
+    System.exit(exitCode);
+  }
+
+  static CommandLine newCommandLine(PrintWriter out, PrintWriter err) {
+    ErrorHandler errors = new ErrorHandler();
+    return new CommandLine(new Main())
+        .setOut(out)
+        .setErr(err)
+        .setCaseInsensitiveEnumValuesAllowed(true)
+        .setParameterExceptionHandler(errors)
+        .setExecutionExceptionHandler(errors);
+  }
+
+  @Override
+  public void run() {
+    throw new ParameterException(spec.commandLine(), "expected a command");
+  }
+
+  /** UTF-8 whatever the locale, because model text is. */
+  private static PrintWriter writer(FileDescriptor fd) {
+    return new PrintWriter(
+        new OutputStreamWriter(new FileOutputStream(fd), StandardCharsets.UTF_8), true);
+  }
+}

@@ -1,0 +1,298 @@
+package org.espalier.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
+
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.json.JsonMapper;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.FloatBuffer;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.stream.StreamSupport;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** The commands on the bundled model: what other tools rely on. */
+final class CommandsTest {
+  private static final Path GOLDEN = Path.of("../../tests/models/golden/llama-default");
+  private static final String PROMPT = "public static int max(";
+
+  @TempDir private Path dir;
+
+  @Test
+  void generateReportsTheKeysThatOtherToolsReadInOrder() {
+    JsonNode json = generate("--drafter", "token-recycling").json();
+    assertThat(json.fieldNames())
+        .toIterable()
+        .containsExactly(
+            "text",
+            "token_ids",
+            "prompt_tokens",
+            "finish_reason",
+            "passes",
+            "tokens_per_pass",
+            "accept_len_histogram",
+            "seconds",
+            "tokens_per_second",
+            "drafter",
+            "verifier",
+            "exactness",
+            "device");
+    long passes = json.get("passes").asLong();
+    long histogram = 0;
+    for (JsonNode count : json.get("accept_len_histogram")) {
+      histogram += count.asLong();
+    }
+    assertThat(histogram).isEqualTo(passes);
+    assertThat(json.get("tokens_per_pass").asDouble())
+        .isEqualTo((double) json.get("token_ids").size() / passes, within(1e-9));
+    assertThat(json.get("drafter").asText()).isEqualTo("token-recycling");
+    assertThat(json.get("verifier").asText()).isEqualTo("exact");
+    assertThat(json.get("exactness").asText()).isEqualTo("lossless");
+    assertThat(json.get("device").asText()).isIn("cpu", "cuda");
+  }
+
+  @Test
+  void generateStreamsTheSameTextAndKeepsStatisticsOnStandardError() {
+    Run streamed = Run.of("generate", "--prompt", PROMPT, "--max-new-tokens", "24");
+    assertThat(streamed.exitCode()).isZero();
+    assertThat(streamed.out()).isEqualTo(generate().json().get("text").asText() + "\n");
+    assertThat(streamed.err()).contains("tokens per pass").hasLineCount(1);
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @ValueSource(strings = {"prompt-lookup", "token-recycling", "draft-model:model=tiny-java-draft"})
+  void aLosslessDrafterKeepsTheSampledTokens(String drafter) {
+    String[] sampling = {"--temperature", "0.8", "--top-p", "0.9", "--seed", "7"};
+    JsonNode plain = generate(sampling).json();
+    JsonNode drafted = generate(and(sampling, "--drafter", drafter)).json();
+    assertThat(drafted.get("token_ids")).isEqualTo(plain.get("token_ids"));
+    JsonNode otherSeed = generate(and(sampling, "--seed", "8")).json();
+    assertThat(otherSeed.get("token_ids")).isNotEqualTo(plain.get("token_ids"));
+  }
+
+  @Test
+  void theSamplingVerifierSaysWhatItPromises() {
+    JsonNode json = generate("--verifier", "sampling", "--temperature", "0.8").json();
+    assertThat(json.get("verifier").asText()).isEqualTo("sampling");
+    assertThat(json.get("exactness").asText()).isEqualTo("distribution");
+  }
+
+  @Test
+  void aStopStringEndsTheTextBeforeIt() {
+    String text = generate().json().get("text").asText();
+    String stop = text.substring(5, 8);
+    JsonNode json = generate("--stop", stop, "--stop", "no such text").json();
+    assertThat(json.get("finish_reason").asText()).isEqualTo("stop");
+    assertThat(json.get("text").asText()).isEqualTo(text.substring(0, text.indexOf(stop)));
+  }
+
+  @Test
+  void aPromptFileIsThePrompt() throws IOException {
+    Path file = Files.writeString(dir.resolve("prompt.txt"), PROMPT);
+    Run run =
+        Run.of("generate", "--prompt-file", file.toString(), "--max-new-tokens", "24", "--json");
+    assertThat(run.json().get("token_ids")).isEqualTo(generate().json().get("token_ids"));
+  }
+
+  @Test
+  void compareReportsPlainDecodingFirstAndEachDrafter() throws IOException {
+    Run run =
+        Run.of(
+            "compare",
+            "--prompts",
+            prompts().toString(),
+            "--drafters",
+            "token-recycling,draft-model:model=tiny-java-draft,gamma=3",
+            "--max-new-tokens",
+            "16",
+            "--json");
+    assertThat(run.exitCode()).isZero();
+    JsonNode json = run.json();
+    assertThat(texts(json, "drafter"))
+        .containsExactly("none", "token-recycling", "draft-model:model=tiny-java-draft,gamma=3");
+    for (JsonNode row : json) {
+      assertThat(row.fieldNames())
+          .toIterable()
+          .startsWith(
+              "drafter",
+              "identical",
+              "tokens_per_pass",
+              "speedup",
+              "draft_ms",
+              "verify_ms",
+              "other_ms");
+      assertThat(row.get("identical").asBoolean()).isTrue();
+    }
+    assertThat(json.get(0).get("tokens_per_pass").asDouble()).isEqualTo(1);
+    assertThat(json.get(0).get("speedup").asDouble()).isEqualTo(1);
+    assertThat(json.get(1).get("tokens_per_pass").asDouble()).isGreaterThan(1);
+  }
+
+  @Test
+  void compareShowsATableAndItsProgressElsewhere() throws IOException {
+    Run run =
+        Run.of(
+            "compare",
+            "--prompts",
+            prompts().toString(),
+            "--drafters",
+            "prompt-lookup",
+            "--max-new-tokens",
+            "8");
+    assertThat(run.exitCode()).isZero();
+    assertThat(run.out().lines()).hasSize(3);
+    assertThat(run.out().lines().findFirst().orElseThrow().split(" +"))
+        .containsExactly(
+            "drafter",
+            "identical",
+            "tokens_per_pass",
+            "speedup",
+            "draft_ms",
+            "verify_ms",
+            "other_ms");
+    assertThat(run.err()).contains("4/4");
+  }
+
+  @Test
+  void logitsAreThoseOfTheReference() throws IOException {
+    List<String> ids = new ArrayList<>();
+    JsonNode tokens = JsonMapper.builder().build().readTree(GOLDEN.resolve("tokens.json").toFile());
+    tokens.get("tokens").forEach(id -> ids.add(id.asText()));
+    JsonNode matrix =
+        Run.of("logits", "--model", GOLDEN.toString(), "--tokens", String.join(",", ids)).json();
+    FloatBuffer expected =
+        ByteBuffer.wrap(Files.readAllBytes(GOLDEN.resolve("logits.bin")))
+            .order(ByteOrder.LITTLE_ENDIAN)
+            .asFloatBuffer();
+    assertThat(matrix.size()).isEqualTo(ids.size());
+    double error = 0;
+    double norm = 0;
+    for (JsonNode row : matrix) {
+      for (JsonNode value : row) {
+        double reference = expected.get();
+        error += Math.pow(value.asDouble() - reference, 2);
+        norm += Math.pow(reference, 2);
+      }
+    }
+    assertThat(expected.hasRemaining()).isFalse();
+    assertThat(Math.sqrt(error / norm)).isLessThan(1e-4);
+  }
+
+  @Test
+  void logitsOfALongChainAreThoseOfItsParts() {
+    // More tokens than one pass takes: the second part goes on from the cache of the first.
+    String ids = "1" + ",7".repeat(520);
+    JsonNode whole = Run.of("logits", "--tokens", ids).json();
+    JsonNode prefix = Run.of("logits", "--tokens", ids.substring(0, 2 * 516 + 1)).json();
+    assertThat(whole.size()).isEqualTo(521);
+    assertThat(whole.get(515)).isEqualTo(prefix.get(515));
+    assertThat(whole.get(520)).isNotEqualTo(whole.get(511));
+  }
+
+  @Test
+  void tokenizeShowsPiecesThatMakeUpTheText() {
+    JsonNode json = Run.of("tokenize", "--text", PROMPT, "--json").json();
+    assertThat(json.get("token_ids").size()).isEqualTo(json.get("pieces").size());
+    assertThat(String.join("", texts(json.get("pieces")))).isEqualTo(PROMPT);
+    Run lines = Run.of("tokenize", "--text", PROMPT);
+    assertThat(lines.out()).hasLineCount(json.get("pieces").size());
+  }
+
+  @Test
+  void inspectTellsMemoryByContextLength() {
+    JsonNode json = Run.of("inspect", "--model", "tiny-java", "--json").json();
+    assertThat(json.get("architecture").asText()).isEqualTo("LlamaForCausalLM");
+    JsonNode memory = json.get("memory");
+    JsonNode last = memory.get(memory.size() - 1);
+    assertThat(last.get("context_tokens").asLong()).isEqualTo(json.get("max_positions").asLong());
+    // K and V of every layer, two bytes an element.
+    assertThat(last.get("kv_bytes").asLong())
+        .isEqualTo(
+            2L
+                * 2
+                * json.get("num_layers").asLong()
+                * json.get("num_kv_heads").asLong()
+                * json.get("head_dim").asLong()
+                * json.get("max_positions").asLong());
+    assertThat(Run.of("inspect").out()).contains("LlamaForCausalLM");
+  }
+
+  @Test
+  void draftersAndDevicesAreListed() {
+    JsonNode drafters = Run.of("drafters", "--json").json();
+    assertThat(texts(drafters, "name"))
+        .contains("none", "prompt-lookup", "token-recycling", "draft-model");
+    for (JsonNode drafter : drafters) {
+      assertThat(Run.of("drafters").out()).contains(drafter.get("name").asText());
+    }
+    JsonNode devices = Run.of("devices", "--json").json();
+    assertThat(texts(devices, "backend")).contains("cpu", "cuda");
+    for (JsonNode device : devices) {
+      // A device that cannot be used says why.
+      assertThat(device.get("reason").asText().isEmpty())
+          .isEqualTo(device.get("available").asBoolean());
+    }
+    assertThat(Run.of("devices").out()).contains("cpu");
+  }
+
+  @ParameterizedTest
+  @ValueSource(
+      strings = {"generate", "compare", "drafters", "logits", "tokenize", "inspect", "devices"})
+  void everyCommandHelps(String command) {
+    Run run = Run.of(command, "--help");
+    assertThat(run.exitCode()).isZero();
+    assertThat(run.out()).contains("Usage: espalier " + command, "--json");
+    assertThat(run.err()).isEmpty();
+  }
+
+  @Test
+  void theVersionIsPrinted() {
+    assertThat(Run.of("--version").out()).startsWith("espalier ");
+  }
+
+  private static Run generate(String... options) {
+    String[] base = {"generate", "--prompt", PROMPT, "--max-new-tokens", "24", "--json"};
+    Run run = Run.of(and(base, options));
+    assertThat(run.exitCode()).as(run.err()).isZero();
+    return run;
+  }
+
+  private static String[] and(String[] first, String... second) {
+    List<String> all = new ArrayList<>(List.of(first));
+    for (int i = 0; i < second.length; i++) {
+      int at =
+          second[i].startsWith("--") && !second[i].equals("--stop") ? all.indexOf(second[i]) : -1;
+      if (at >= 0) {
+        all.set(at + 1, second[++i]);
+      } else {
+        all.add(second[i]);
+      }
+    }
+    return all.toArray(new String[0]);
+  }
+
+  private Path prompts() throws IOException {
+    return Files.writeString(
+        dir.resolve("prompts.jsonl"),
+        """
+        {"id": "max", "prompt": "public static int max("}
+        {"id": "list", "prompt": "  private final List<String> names = new "}
+        """);
+  }
+
+  private static List<String> texts(JsonNode array, String key) {
+    return array.findValuesAsText(key);
+  }
+
+  private static List<String> texts(JsonNode array) {
+    return StreamSupport.stream(array.spliterator(), false).map(JsonNode::asText).toList();
+  }
+}
