@@ -2,8 +2,9 @@
 
 Every folder holds a model as transformers saves it, tokens.json and logits.bin (fp32, [tokens, vocab], little endian).
 The logits are of fp32 arithmetic on the saved weights, so those of a bf16 model are exact to fp32 too. For models saved
-in bf16 or fp16, tokens.json also has kv_error: norm(rounded - logits) / norm(logits), where rounded are the logits of
-the same computation with keys and values rounded to that type.
+in bf16 or fp16, tokens.json also has what rounding keys and values to that type does to the same computation:
+kv_error, norm(rounded - logits) / norm(logits), and kv_worst, the largest difference in a row over the largest logit of
+the row, in the worst row.
 
 golden/rope.json holds angles of full-size rope configs, for positions up to the end of their context.
 
@@ -146,9 +147,10 @@ def make_model(name, dtype, options, seed):
     if dtype != "float32":
         rounded = logits_of(model, tokens, RoundingCache(getattr(torch, dtype)))
         about["kv_error"] = (torch.linalg.norm(rounded - logits) / torch.linalg.norm(logits)).item()
+        about["kv_worst"] = ((rounded - logits).abs().amax(1) / logits.abs().amax(1)).max().item()
     (folder / "tokens.json").write_text(json.dumps(about) + "\n")
     (folder / "logits.bin").write_bytes(logits.contiguous().numpy().astype("<f4").tobytes())
-    print(f"{name}: logits {logits.mean():.2f} +- {logits.std():.2f}", about.get("kv_error", ""))
+    print(f"{name}: logits {logits.mean():.2f} +- {logits.std():.2f}", about.get("kv_error", ""), about.get("kv_worst", ""))
 
 
 def use_rope_parameters(folder):
