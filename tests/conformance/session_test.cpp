@@ -333,6 +333,45 @@ TEST(verify_follows_the_choices_and_choices_are_those_of_plain_decoding) {
   CHECK(accepted > 20);
 }
 
+TEST(penalties_count_the_committed_tokens_and_the_path_of_each_node) {
+  const Fixture f;
+  Session s(f);
+  std::mt19937 rng(9);
+  int changed = 0;
+  for (int round = 0; round < 20; ++round) {
+    espalier_sampling sampling = sampled(0, 0);
+    sampling.repetition_penalty = 1.8f;
+    sampling.presence_penalty = 0.5f;
+    sampling.frequency_penalty = 0.7f;
+    const Tokens committed = random_tokens(rng, 40, f.shape.vocab);
+    const int nodes = 12;
+    const Tokens token = random_tokens(rng, nodes, f.shape.vocab), parent = random_parents(rng, nodes);
+    const int32_t seq = s.create();
+    ok(espalier_sequence_set_sampling(s.handle, seq, &sampling));
+    s.prefill(seq, committed);
+    s.forward({seq}, {0, nodes}, token, parent);
+    Tokens choice(static_cast<size_t>(nodes)), path(static_cast<size_t>(nodes));
+    int32_t accept_len = -1;
+    ok(espalier_session_verify(s.handle, choice.data(), path.data(), &accept_len));
+    for (int node = 0; node < nodes; ++node) {
+      Logits logits = s.logits(node);
+      const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
+      std::vector<int> count(logits.size(), 0);
+      for (int32_t t : joined(committed, path_tokens(token, parent, 0, node))) ++count[static_cast<size_t>(t)];
+      for (size_t t = 0; t < logits.size(); ++t) {
+        if (count[t] == 0) continue;
+        logits[t] = logits[t] > 0 ? logits[t] / 1.8f : logits[t] * 1.8f;
+        logits[t] -= 0.5f + 0.7f * static_cast<float>(count[t]);
+      }
+      const auto want = std::max_element(logits.begin(), logits.end()) - logits.begin();
+      CHECK_EQ(choice[static_cast<size_t>(node)], want);
+      changed += want != best;
+    }
+    ok(espalier_sequence_destroy(s.handle, seq));
+  }
+  CHECK(changed > 50);
+}
+
 TEST(top_k_of_forward_are_the_largest_logits) {
   const Fixture f;
   Session s(f);
