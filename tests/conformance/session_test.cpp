@@ -277,7 +277,7 @@ TEST(verify_follows_the_choices_and_choices_are_those_of_plain_decoding) {
   std::mt19937 rng(3);
   int accepted = 0;
   for (int round = 0; round < 24; ++round) {
-    espalier_sampling sampling = sampled(round % 3 == 0 ? 0.0f : 0.9f, 100 + static_cast<uint64_t>(round));
+    espalier_sampling sampling = sampled(round % 3 == 0 ? 0.0f : round % 3 == 1 ? 0.9f : 6.0f, 100 + static_cast<uint64_t>(round));
     if (round % 2 == 1) sampling.repetition_penalty = 1.3f;
     if (round % 4 == 2) sampling.top_p = 0.8f;
     if (round % 5 == 3) sampling.min_p = 0.05f;
