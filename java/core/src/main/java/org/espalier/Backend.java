@@ -4,7 +4,10 @@ import java.util.Locale;
 
 /** What computes. */
 public enum Backend {
-  /** System property {@code espalier.backend} when it is set, else CUDA where it works, else the CPU. */
+  /**
+   * System property {@code espalier.backend} when it is set, else CUDA where it works, else the
+   * CPU.
+   */
   AUTO,
   CPU,
   CUDA;

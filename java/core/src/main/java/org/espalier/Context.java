@@ -5,7 +5,10 @@ import java.util.Optional;
 /** What a drafter may look at when it proposes. Valid during {@link Drafter#propose} only. */
 public interface Context {
 
-  /** The last token of the sequence, which is the root of the tree; the same as {@code token(length() - 1)}. */
+  /**
+   * The last token of the sequence, which is the root of the tree; the same as {@code
+   * token(length() - 1)}.
+   */
   default int lastToken() {
     return token(length() - 1);
   }
@@ -19,7 +22,10 @@ public interface Context {
   /** Most draft nodes that the tree may have, the root not counted. */
   int maxNodes();
 
-  /** Greatest depth that the tree may have: deeper tokens would not fit into the context or would not be asked for. */
+  /**
+   * Greatest depth that the tree may have: deeper tokens would not fit into the context or would
+   * not be asked for.
+   */
   int maxDepth();
 
   /** How the target chooses tokens. */
@@ -28,6 +34,9 @@ public interface Context {
   /** The session of the target. A drafter must not change its sequences. */
   Session session();
 
-  /** Where a drafter that draws its tokens must leave the laws; empty when the verifier does not ask for them. */
+  /**
+   * Where a drafter that draws its tokens must leave the laws; empty when the verifier does not ask
+   * for them.
+   */
   Optional<DraftLaws> laws();
 }

@@ -1,8 +1,9 @@
 package org.espalier;
 
 /**
- * Rows for the laws that draft tokens are drawn from: probabilities of the whole vocabulary, on the device of the target. {@link
- * Scores#draw} fills them, a tree names them, the sampling verifier reads them.
+ * Rows for the laws that draft tokens are drawn from: probabilities of the whole vocabulary, on the
+ * device of the target. {@link Scores#draw} fills them, a tree names them, the sampling verifier
+ * reads them.
  */
 public final class DraftLaws {
   private final Session session;

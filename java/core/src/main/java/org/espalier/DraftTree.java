@@ -3,20 +3,29 @@ package org.espalier;
 import java.util.Arrays;
 
 /**
- * All proposals of one step. Node 0, the root, is the sequence's last token; every other node is a draft token that follows
- * its parent, and a parent has a lower index than its children. A drafter may keep one tree and fill it anew each step.
- * Not for use by several threads.
+ * All proposals of one step. Node 0, the root, is the sequence's last token; every other node is a
+ * draft token that follows its parent, and a parent has a lower index than its children. A drafter
+ * may keep one tree and fill it anew each step. Not for use by several threads.
  */
 public final class DraftTree {
 
-  /** How the children of a node were produced: the rule by which a sampling verifier judges them. */
+  /**
+   * How the children of a node were produced: the rule by which a sampling verifier judges them.
+   */
   public enum Scheme {
     /** Chosen without chance. */
-    POINT_MASS,
+    POINT_MASS(0),
     /** Independent draws from a law. */
-    WITH_REPLACEMENT,
+    WITH_REPLACEMENT(1),
     /** Draws from a law, each conditioned on not repeating, in node order. */
-    WITHOUT_REPLACEMENT
+    WITHOUT_REPLACEMENT(2);
+
+    /** The number in the native call. */
+    private final int code;
+
+    Scheme(int code) {
+      this.code = code;
+    }
   }
 
   private static final Scheme[] SCHEMES = Scheme.values();
@@ -78,10 +87,11 @@ public final class DraftTree {
   /**
    * Says how the children of a node were produced; without this, {@link Scheme#POINT_MASS}.
    *
-   * @param row the row of {@link DraftLaws} with the law that they were drawn from, see {@link DraftLaws#row}
+   * @param row the row of {@link DraftLaws} with the law that they were drawn from, see {@link
+   *     DraftLaws#row}
    */
   public void childrenDrawn(int node, Scheme how, int row) {
-    scheme[checked(node)] = how.ordinal();
+    scheme[checked(node)] = how.code;
     lawRow[node] = row;
   }
 

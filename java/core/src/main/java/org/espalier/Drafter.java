@@ -1,15 +1,17 @@
 package org.espalier;
 
 /**
- * Proposes tokens for one sequence. An open interface: a drafter may be wrong as often as it likes, it changes the speed and
- * not the text. One drafter serves one sequence, on the thread of its generation.
+ * Proposes tokens for one sequence. An open interface: a drafter may be wrong as often as it likes,
+ * it changes the speed and not the text. One drafter serves one sequence, on the thread of its
+ * generation.
  */
 @FunctionalInterface
 public interface Drafter extends AutoCloseable {
 
   /**
-   * The draft tree of the next step. Its root is {@link Context#lastToken}; it keeps to {@link Context#maxNodes} and {@link
-   * Context#maxDepth}. The tree is read before the next call, so it may be the same object each time.
+   * The draft tree of the next step. Its root is {@link Context#lastToken}; it keeps to {@link
+   * Context#maxNodes} and {@link Context#maxDepth}. The tree is read before the next call, so it
+   * may be the same object each time.
    */
   DraftTree propose(Context context);
 

@@ -1,8 +1,8 @@
 package org.espalier;
 
 /**
- * Makes a drafter for each sequence, and holds what they share: a table, a draft model. May be used by several threads; close
- * it when no generation uses it any more.
+ * Makes a drafter for each sequence, and holds what they share: a table, a draft model. May be used
+ * by several threads; close it when no generation uses it any more.
  */
 @FunctionalInterface
 public interface DrafterFactory extends AutoCloseable {

@@ -38,19 +38,26 @@ public final class Drafters {
         List.of(
             new DrafterInfo.Parameter("k", "int", "8", "successors that are remembered"),
             new DrafterInfo.Parameter(
-                "tree", "tree", "2.2.2", "2.2.2, widths by level as 4x2x1, or paths of ranks as 0/1/0.0/0.1")),
+                "tree",
+                "tree",
+                "2.2.2",
+                "2.2.2, widths by level as 4x2x1, or paths of ranks as 0/1/0.0/0.1")),
         "Token Recycling, arXiv 2408.08696",
-        values -> TokenRecycling.factory(TreeTemplate.parse(values.text("tree")), values.number("k")));
+        values ->
+            TokenRecycling.factory(TreeTemplate.parse(values.text("tree")), values.number("k")));
     add(
         entries,
         "draft-model",
         "a small model with the same tokenizer drafts a chain or a tree",
         List.of(
-            new DrafterInfo.Parameter("model", "model", "tiny-java-draft", "a folder, or an embedded model"),
+            new DrafterInfo.Parameter(
+                "model", "model", "tiny-java-draft", "a folder, or an embedded model"),
             new DrafterInfo.Parameter("gamma", "int", "4", "depth of a draft"),
-            new DrafterInfo.Parameter("width", "int", "1", "1 for a chain; children of a node for a tree")),
+            new DrafterInfo.Parameter(
+                "width", "int", "1", "1 for a chain; children of a node for a tree")),
         "Speculative Decoding, arXiv 2211.17192; SpecInfer, arXiv 2305.09781",
-        values -> new DraftModels(values.text("model"), values.number("gamma"), values.number("width")));
+        values ->
+            new DraftModels(values.text("model"), values.number("gamma"), values.number("width")));
     return entries;
   }
 
@@ -76,7 +83,8 @@ public final class Drafters {
   }
 
   /**
-   * A drafter by {@code name} or {@code name:key=value,...}, with the names and defaults of {@link #list}.
+   * A drafter by {@code name} or {@code name:key=value,...}, with the names and defaults of {@link
+   * #list}.
    *
    * @return the factory, which the caller closes when it holds a model, as {@code draft-model} does
    * @throws IllegalArgumentException for an unknown name or parameter, or a value out of range
@@ -86,7 +94,8 @@ public final class Drafters {
     String name = colon < 0 ? spec : spec.substring(0, colon);
     Entry entry = ENTRIES.get(name);
     if (entry == null) {
-      throw new IllegalArgumentException("drafter = " + name + ", expected one of " + String.join(", ", ENTRIES.keySet()));
+      throw new IllegalArgumentException(
+          "drafter = " + name + ", expected one of " + String.join(", ", ENTRIES.keySet()));
     }
     Values values = new Values(entry.info());
     if (colon >= 0) {
@@ -111,9 +120,15 @@ public final class Drafters {
       int equals = pair.indexOf('=');
       String key = equals < 0 ? pair : pair.substring(0, equals);
       if (equals < 0 || !values.containsKey(key)) {
-        String known = values.keySet().stream().map(k -> k + "=...").collect(Collectors.joining(", "));
+        String known =
+            values.keySet().stream().map(k -> k + "=...").collect(Collectors.joining(", "));
         throw new IllegalArgumentException(
-            "parameter of " + info.name() + " = " + pair + ", expected " + (known.isEmpty() ? "none" : known));
+            "parameter of "
+                + info.name()
+                + " = "
+                + pair
+                + ", expected "
+                + (known.isEmpty() ? "none" : known));
       }
       values.put(key, pair.substring(equals + 1));
     }
@@ -126,7 +141,8 @@ public final class Drafters {
       try {
         return Integer.parseInt(text(key));
       } catch (NumberFormatException e) {
-        throw new IllegalArgumentException(info.name() + ": " + key + " = " + text(key) + ", expected a whole number", e);
+        throw new IllegalArgumentException(
+            info.name() + ": " + key + " = " + text(key) + ", expected a whole number", e);
       }
     }
   }

@@ -1,6 +1,9 @@
 package org.espalier;
 
-/** Root of the failures that are Espalier's own; wrong arguments are {@link IllegalArgumentException}. */
+/**
+ * Root of the failures that are Espalier's own; wrong arguments are {@link
+ * IllegalArgumentException}.
+ */
 public class EspalierException extends RuntimeException {
   private static final long serialVersionUID = 1;
 

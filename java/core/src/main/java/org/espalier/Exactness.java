@@ -2,7 +2,10 @@ package org.espalier;
 
 import java.util.Locale;
 
-/** What a method promises about its text, compared with plain decoding by the same model. Strongest first. */
+/**
+ * What a method promises about its text, compared with plain decoding by the same model. Strongest
+ * first.
+ */
 public enum Exactness {
   /** The same tokens, greedy or sampled with a seed. */
   LOSSLESS,

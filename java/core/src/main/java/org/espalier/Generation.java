@@ -5,11 +5,11 @@ import java.util.List;
 import java.util.Optional;
 
 /**
- * One run over a batch of prompts on one session: the decoding loop. Each prompt gets a sequence, a drafter and the sampling
- * stream of its place in the batch.
+ * One run over a batch of prompts on one session: the decoding loop. Each prompt gets a sequence, a
+ * drafter and the sampling stream of its place in the batch.
  *
- * <p>One thread at a time, the session's; {@link #cancel} may be called from any thread. After a failure the generation is over,
- * the session stays usable.
+ * <p>One thread at a time, the session's; {@link #cancel} may be called from any thread. After a
+ * failure the generation is over, the session stays usable.
  */
 public final class Generation implements AutoCloseable {
   /** Prompt tokens between two looks at the cancel flag. */
@@ -39,20 +39,28 @@ public final class Generation implements AutoCloseable {
    * Prepares a run; nothing is computed yet.
    *
    * @param session of the target, with room for all sequences; the caller closes it
-   * @throws IllegalArgumentException when a prompt is empty, longer than the session's sequences, or has ids beyond the vocabulary
+   * @throws IllegalArgumentException when a prompt is empty, longer than the session's sequences,
+   *     or has ids beyond the vocabulary
    */
   public Generation(Session session, List<int[]> prompts, GenerationOptions options) {
     this.session = session;
     this.verifier = options.verifier();
     if (prompts.isEmpty() || prompts.size() > session.options().maxNodes()) {
       throw new IllegalArgumentException(
-          "prompts = " + prompts.size() + ", expected 1 to " + session.options().maxNodes() + ", maxNodes of the session");
+          "prompts = "
+              + prompts.size()
+              + ", expected 1 to "
+              + session.options().maxNodes()
+              + ", maxNodes of the session");
     }
     for (int[] prompt : prompts) {
       checkPrompt(prompt, session.model().info());
       if (prompt.length > session.options().maxTokens()) {
         throw new IllegalArgumentException(
-            "prompt = " + prompt.length + " tokens, expected at most " + session.options().maxTokens()
+            "prompt = "
+                + prompt.length
+                + " tokens, expected at most "
+                + session.options().maxTokens()
                 + ", maxTokens of the session");
       }
     }
@@ -98,12 +106,22 @@ public final class Generation implements AutoCloseable {
     }
     if (prompt.length > info.maxPositions()) {
       throw new IllegalArgumentException(
-          "prompt = " + prompt.length + " tokens, expected at most " + info.maxPositions() + ", the model's context");
+          "prompt = "
+              + prompt.length
+              + " tokens, expected at most "
+              + info.maxPositions()
+              + ", the model's context");
     }
     for (int i = 0; i < prompt.length; i++) {
       if (prompt[i] < 0 || prompt[i] >= info.vocab()) {
         throw new IllegalArgumentException(
-            "prompt[" + i + "] = " + prompt[i] + ", expected 0 to " + (info.vocab() - 1) + ", the model's vocabulary");
+            "prompt["
+                + i
+                + "] = "
+                + prompt[i]
+                + ", expected 0 to "
+                + (info.vocab() - 1)
+                + ", the model's vocabulary");
       }
     }
   }
@@ -118,7 +136,8 @@ public final class Generation implements AutoCloseable {
    */
   public boolean step() {
     if (closed || failed) {
-      throw new IllegalStateException(closed ? "the generation is closed" : "the generation has failed before");
+      throw new IllegalStateException(
+          closed ? "the generation is closed" : "the generation has failed before");
     }
     failed = true; // until the step is through
     if (!started) {
@@ -220,7 +239,10 @@ public final class Generation implements AutoCloseable {
     return runs.get(b).result(draftNanos, verifyNanos, otherNanos, prefillNanos);
   }
 
-  /** The committed tokens and KV of prompt b's sequence: all but its last token. The generation closes it. */
+  /**
+   * The committed tokens and KV of prompt b's sequence: all but its last token. The generation
+   * closes it.
+   */
   public Sequence sequence(int b) {
     return runs.get(b).sequence();
   }

@@ -22,7 +22,8 @@ public record GenerationOptions(
 
   public GenerationOptions {
     if (maxNewTokens < 1) {
-      throw new IllegalArgumentException("maxNewTokens = " + maxNewTokens + ", expected at least 1");
+      throw new IllegalArgumentException(
+          "maxNewTokens = " + maxNewTokens + ", expected at least 1");
     }
     stopStrings = List.copyOf(stopStrings);
     if (stopStrings.contains("")) {
@@ -32,7 +33,8 @@ public record GenerationOptions(
 
   /** 128 tokens, greedy, without drafts. */
   public static GenerationOptions defaults() {
-    return new GenerationOptions(128, Sampling.greedy(), NoDraft.factory(), new ExactVerifier(), List.of());
+    return new GenerationOptions(
+        128, Sampling.greedy(), NoDraft.factory(), new ExactVerifier(), List.of());
   }
 
   public static Builder builder() {

@@ -12,7 +12,11 @@ import java.util.List;
  * @param stats how the tokens came about
  */
 public record GenerationResult(
-    String text, List<Integer> tokenIds, int promptTokens, FinishReason finishReason, SpeculationStats stats) {
+    String text,
+    List<Integer> tokenIds,
+    int promptTokens,
+    FinishReason finishReason,
+    SpeculationStats stats) {
 
   public GenerationResult {
     tokenIds = List.copyOf(tokenIds);

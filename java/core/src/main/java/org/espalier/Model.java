@@ -15,8 +15,9 @@ import org.espalier.internal.NativeModel;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The weights and the tokenizer of a Hugging Face model folder. May be shared between threads, each with sessions of its own.
- * Whoever loads it closes it; sessions that are still open then go on working.
+ * The weights and the tokenizer of a Hugging Face model folder. May be shared between threads, each
+ * with sessions of its own. Whoever loads it closes it; sessions that are still open then go on
+ * working.
  */
 public final class Model implements AutoCloseable {
   private static final ObjectMapper JSON = new ObjectMapper();
@@ -45,8 +46,8 @@ public final class Model implements AutoCloseable {
   }
 
   /**
-   * Loads a folder: config.json, model.safetensors or its shards, tokenizer.json, generation_config.json. Weights are mapped, not
-   * read.
+   * Loads a folder: config.json, model.safetensors or its shards, tokenizer.json,
+   * generation_config.json. Weights are mapped, not read.
    *
    * @throws ModelFormatException when the folder is missing, corrupt or not supported
    * @throws BackendUnavailableException when the backend is not there
@@ -55,7 +56,11 @@ public final class Model implements AutoCloseable {
     Backend backend = resolve(options.backend());
     NativeModel nativeModel = NativeModel.load(dir, backend, options.deviceIdx());
     try {
-      return new Model(dir, options.withBackend(backend), nativeModel, readEndTokens(dir, nativeModel.info().vocab()));
+      return new Model(
+          dir,
+          options.withBackend(backend),
+          nativeModel,
+          readEndTokens(dir, nativeModel.info().vocab()));
     } catch (RuntimeException e) {
       nativeModel.close();
       throw e;
@@ -78,15 +83,21 @@ public final class Model implements AutoCloseable {
 
   /** An embedded model when {@code nameOrDir} is the name of one, otherwise the folder. */
   public static Model open(String nameOrDir, ModelOptions options) {
-    return EmbeddedModels.isName(nameOrDir) ? embedded(nameOrDir, options) : load(Path.of(nameOrDir), options);
+    return EmbeddedModels.isName(nameOrDir)
+        ? embedded(nameOrDir, options)
+        : load(Path.of(nameOrDir), options);
   }
 
   private static Backend resolve(Backend asked) {
-    Backend backend = asked == Backend.AUTO ? Backend.parse(System.getProperty("espalier.backend", "auto")) : asked;
+    Backend backend =
+        asked == Backend.AUTO
+            ? Backend.parse(System.getProperty("espalier.backend", "auto"))
+            : asked;
     if (backend != Backend.AUTO) {
       return backend;
     }
-    boolean cuda = NativeDevices.list().stream().anyMatch(d -> d.backend() == Backend.CUDA && d.available());
+    boolean cuda =
+        NativeDevices.list().stream().anyMatch(d -> d.backend() == Backend.CUDA && d.available());
     return cuda ? Backend.CUDA : Backend.CPU;
   }
 
@@ -109,7 +120,8 @@ public final class Model implements AutoCloseable {
       List<Integer> ids = new ArrayList<>();
       for (JsonNode id : found.isArray() ? found : List.of(found)) {
         if (!id.isInt() || id.asInt() < 0 || id.asInt() >= vocab) {
-          throw new ModelFormatException(file + ": eos_token_id = " + found + ", expected ids of 0 to " + (vocab - 1));
+          throw new ModelFormatException(
+              file + ": eos_token_id = " + found + ", expected ids of 0 to " + (vocab - 1));
         }
         ids.add(id.asInt());
       }
@@ -136,7 +148,8 @@ public final class Model implements AutoCloseable {
   /**
    * The tokenizer, read when it is asked for first.
    *
-   * @throws ModelFormatException when tokenizer.json is missing, broken, or has ids beyond the model's vocabulary
+   * @throws ModelFormatException when tokenizer.json is missing, broken, or has ids beyond the
+   *     model's vocabulary
    */
   public synchronized Tokenizer tokenizer() {
     checkOpen();
@@ -148,7 +161,9 @@ public final class Model implements AutoCloseable {
 
   /** The tokenizer of a folder that has one; a model of random weights may have none. */
   public Optional<Tokenizer> findTokenizer() {
-    return Files.isRegularFile(dir.resolve("tokenizer.json")) ? Optional.of(tokenizer()) : Optional.empty();
+    return Files.isRegularFile(dir.resolve("tokenizer.json"))
+        ? Optional.of(tokenizer())
+        : Optional.empty();
   }
 
   /** A session for one sequence of the model's longest context. */
@@ -174,7 +189,8 @@ public final class Model implements AutoCloseable {
   /**
    * Continues a sequence of tokens, in a session that the stream closes.
    *
-   * @throws IllegalArgumentException when the prompt is empty, longer than the context, or has ids beyond the vocabulary
+   * @throws IllegalArgumentException when the prompt is empty, longer than the context, or has ids
+   *     beyond the vocabulary
    */
   public TokenStream generate(int[] prompt, GenerationOptions generationOptions) {
     long tokens = (long) prompt.length + generationOptions.maxNewTokens();

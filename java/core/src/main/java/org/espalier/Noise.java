@@ -2,7 +2,10 @@ package org.espalier;
 
 /** The noise that {@link Scores#draw} draws with. */
 public enum Noise {
-  /** The noise of the exact verifier at the same position: a good draft draws what the target will choose. */
+  /**
+   * The noise of the exact verifier at the same position: a good draft draws what the target will
+   * choose.
+   */
   TARGET,
   /** Noise of its own, for drafts that speculative sampling verifies. */
   DRAFT

@@ -63,7 +63,10 @@ final class Run implements Context {
     return finishReason != null;
   }
 
-  /** Prompt tokens from a position on, at most {@code most}, without the last: that one is the first root. */
+  /**
+   * Prompt tokens from a position on, at most {@code most}, without the last: that one is the first
+   * root.
+   */
   int[] promptPart(int from, int most) {
     return Arrays.copyOfRange(tokens, from, Math.min(from + most, promptTokens - 1));
   }
@@ -88,9 +91,16 @@ final class Run implements Context {
       throw new DrafterException("drafter " + describe() + ": tree = null, expected a tree");
     }
     require(tree.token(0) == lastToken(), "root", tree.token(0), lastToken() + ", the last token");
-    require(tree.size() - 1 <= maxNodes, "draft nodes", tree.size() - 1, "at most " + maxNodes + ", see Context.maxNodes");
     require(
-        tree.maxDepth() <= maxDepth(), "depth", tree.maxDepth(), "at most " + maxDepth() + ", see Context.maxDepth");
+        tree.size() - 1 <= maxNodes,
+        "draft nodes",
+        tree.size() - 1,
+        "at most " + maxNodes + ", see Context.maxNodes");
+    require(
+        tree.maxDepth() <= maxDepth(),
+        "depth",
+        tree.maxDepth(),
+        "at most " + maxDepth() + ", see Context.maxDepth");
     int vocab = session.model().info().vocab();
     for (int i = 1; i < tree.size(); i++) {
       int token = tree.token(i);
@@ -102,7 +112,8 @@ final class Run implements Context {
 
   private void require(boolean holds, String what, int got, String rule) {
     if (!holds) {
-      throw new DrafterException("drafter " + describe() + ": " + what + " = " + got + ", expected " + rule);
+      throw new DrafterException(
+          "drafter " + describe() + ": " + what + " = " + got + ", expected " + rule);
     }
   }
 
@@ -182,7 +193,8 @@ final class Run implements Context {
     if (chunkBegin == length && chunkTextBegin == text.length()) {
       return Optional.empty();
     }
-    TokenChunk chunk = new TokenChunk(text.substring(chunkTextBegin), ids(chunkBegin), finishReason);
+    TokenChunk chunk =
+        new TokenChunk(text.substring(chunkTextBegin), ids(chunkBegin), finishReason);
     chunkBegin = length;
     chunkTextBegin = text.length();
     return Optional.of(chunk);
@@ -201,7 +213,8 @@ final class Run implements Context {
       throw new IllegalStateException("the generation is not finished");
     }
     SpeculationStats stats = counter.stats(draftNanos, verifyNanos, otherNanos, prefillNanos);
-    return new GenerationResult(text.toString(), ids(promptTokens), promptTokens, finishReason, stats);
+    return new GenerationResult(
+        text.toString(), ids(promptTokens), promptTokens, finishReason, stats);
   }
 
   @Override

@@ -3,8 +3,9 @@ package org.espalier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the target computed for the nodes of one draft tree. Top tokens and choices can be read until the session's next forward
- * pass; logits, hidden states and draws only until its next commit, prefill or rollback.
+ * What the target computed for the nodes of one draft tree. Top tokens and choices can be read
+ * until the session's next forward pass; logits, hidden states and draws only until its next
+ * commit, prefill or rollback.
  */
 public final class Scores {
   private final Session session;
@@ -46,13 +47,16 @@ public final class Scores {
   }
 
   /**
-   * The k most favoured next tokens after nodes, by the sampling of the sequence: by logit when greedy, otherwise by log
-   * probability plus noise, which makes them draws without replacement in order.
+   * The k most favoured next tokens after nodes, by the sampling of the sequence: by logit when
+   * greedy, otherwise by log probability plus noise, which makes them draws without replacement in
+   * order.
    *
    * @param node [at least numNodes] nodes of the tree
    * @param token [at least numNodes * k] out; -1 where the law has fewer than k tokens
-   * @param logProb [at least numNodes * k] out: natural logarithms of the probabilities; may be null
-   * @param laws where the law of node i goes, to {@code laws.row(firstRow + i)}; null when it is not wanted
+   * @param logProb [at least numNodes * k] out: natural logarithms of the probabilities; may be
+   *     null
+   * @param laws where the law of node i goes, to {@code laws.row(firstRow + i)}; null when it is
+   *     not wanted
    */
   public void draw(
       int[] node,

@@ -1,8 +1,8 @@
 package org.espalier;
 
 /**
- * A sequence of a session: committed tokens, whose KV is in the cache, and how the next ones are chosen. To be used by the
- * thread that uses the session.
+ * A sequence of a session: committed tokens, whose KV is in the cache, and how the next ones are
+ * chosen. To be used by the thread that uses the session.
  */
 public final class Sequence implements AutoCloseable {
   private final Session session;
@@ -21,7 +21,10 @@ public final class Sequence implements AutoCloseable {
     return length;
   }
 
-  /** A new sequence with the same committed tokens and sampling; cache pages are shared until one of the two writes. */
+  /**
+   * A new sequence with the same committed tokens and sampling; cache pages are shared until one of
+   * the two writes.
+   */
   public Sequence fork() {
     return session.fork(this);
   }
@@ -36,7 +39,10 @@ public final class Sequence implements AutoCloseable {
     session.setSampling(this, sampling);
   }
 
-  /** Appends and commits tokens, without scores. A long call: cut long prompts into parts to stay responsive. */
+  /**
+   * Appends and commits tokens, without scores. A long call: cut long prompts into parts to stay
+   * responsive.
+   */
   public void prefill(int[] tokens) {
     session.prefill(this, tokens);
   }

@@ -10,11 +10,13 @@ import org.espalier.internal.NativeSession;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The KV cache of a model's sequences, and forward passes over draft trees. A step is {@link #forward}, a verification and
- * {@link #commit}: three native calls, without allocation on the native side.
+ * The KV cache of a model's sequences, and forward passes over draft trees. A step is {@link
+ * #forward}, a verification and {@link #commit}: three native calls, without allocation on the
+ * native side.
  *
- * <p>One thread at a time; a second one gets an {@link IllegalStateException}. Other failures are {@link
- * IllegalArgumentException} and {@link EspalierException}; the session stays usable after each.
+ * <p>One thread at a time; a second one gets an {@link IllegalStateException}. Other failures are
+ * {@link IllegalArgumentException} and {@link EspalierException}; the session stays usable after
+ * each.
  */
 public final class Session implements AutoCloseable {
   private static final int MAX_TOP_K = 64;
@@ -46,17 +48,24 @@ public final class Session implements AutoCloseable {
   private boolean hasChoices;
   private int lawRows;
 
-  Session(Model model, NativeModel nativeModel, SessionOptions options, @Nullable Session neighbour) {
+  Session(
+      Model model, NativeModel nativeModel, SessionOptions options, @Nullable Session neighbour) {
     this.model = model;
     this.info = model.info();
-    int longest = options.maxTokens() == 0 ? info.maxPositions() : Math.min(options.maxTokens(), info.maxPositions());
+    int longest =
+        options.maxTokens() == 0
+            ? info.maxPositions()
+            : Math.min(options.maxTokens(), info.maxPositions());
     this.options = options.withMaxTokens(longest);
     int page = options.pageSize() == 0 ? 16 : options.pageSize();
-    long pages = options.maxSequences() * (pagesOf(longest, page) + 1) + pagesOf(options.maxNodes(), page);
+    long pages =
+        options.maxSequences() * (pagesOf(longest, page) + 1) + pagesOf(options.maxNodes(), page);
     this.nativeSession =
         neighbour == null
-            ? new NativeSession(nativeModel, model.options().threads(), page, options.maxNodes(), pages)
-            : new NativeSession(nativeModel, neighbour.nativeSession, page, options.maxNodes(), pages);
+            ? new NativeSession(
+                nativeModel, model.options().threads(), page, options.maxNodes(), pages)
+            : new NativeSession(
+                nativeModel, neighbour.nativeSession, page, options.maxNodes(), pages);
     this.leak = Leaks.watch(this, "a session of " + model);
   }
 
@@ -75,8 +84,8 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * A session of another model on the device threads of this one, for instance of a draft model. The two are used by the same
-   * thread; each is closed by itself.
+   * A session of another model on the device threads of this one, for instance of a draft model.
+   * The two are used by the same thread; each is closed by itself.
    */
   public Session newNeighbour(Model other, SessionOptions otherOptions) {
     return other.newSession(otherOptions, this);
@@ -144,8 +153,8 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * One pass of the model over a draft tree for each of some sequences. The root of a tree is the sequence's last token, which is
-   * not committed yet.
+   * One pass of the model over a draft tree for each of some sequences. The root of a tree is the
+   * sequence's last token, which is not committed yet.
    *
    * @param sequences of this session, all different
    * @param trees one for each sequence; together at most {@code options().maxNodes()} nodes
@@ -157,7 +166,11 @@ public final class Session implements AutoCloseable {
     try {
       if (sequences.size() != trees.size() || trees.isEmpty()) {
         throw new IllegalArgumentException(
-            "trees = " + trees.size() + ", expected one for each of " + sequences.size() + " sequences, and at least one");
+            "trees = "
+                + trees.size()
+                + ", expected one for each of "
+                + sequences.size()
+                + " sequences, and at least one");
       }
       if (topKTokens < 0 || topKTokens > Math.min(MAX_TOP_K, info.vocab())) {
         throw new IllegalArgumentException(
@@ -178,7 +191,8 @@ public final class Session implements AutoCloseable {
       for (int b = 0; b < size; b++) {
         trees.get(b).copyTo(token, parent, scheme, lawRow, treeBegin[b]);
       }
-      nativeSession.forward(size, seq, treeBegin, token, parent, topKTokens, topKTokens == 0 ? null : topToken);
+      nativeSession.forward(
+          size, seq, treeBegin, token, parent, topKTokens, topKTokens == 0 ? null : topToken);
       topK = topKTokens;
       for (int b = 0; b < size; b++) {
         batch.add(sequences.get(b));
@@ -216,7 +230,10 @@ public final class Session implements AutoCloseable {
     }
   }
 
-  /** Exact verification of the last pass: the longest path on which each token is the target's own choice. */
+  /**
+   * Exact verification of the last pass: the longest path on which each token is the target's own
+   * choice.
+   */
   public List<Verdict> verify() {
     enter();
     try {
@@ -251,7 +268,10 @@ public final class Session implements AutoCloseable {
     }
   }
 
-  /** Keeps the KV of the root and the accepted nodes of every tree of the last pass, and drops the rest. */
+  /**
+   * Keeps the KV of the root and the accepted nodes of every tree of the last pass, and drops the
+   * rest.
+   */
   public void commit(List<Verdict> verdicts) {
     enter();
     try {
@@ -264,7 +284,11 @@ public final class Session implements AutoCloseable {
         Verdict verdict = verdicts.get(b);
         if (verdict.acceptLen() >= treeLen(b)) {
           throw new IllegalArgumentException(
-              "acceptLen = " + verdict.acceptLen() + ", expected at most " + (treeLen(b) - 1) + ", the draft nodes");
+              "acceptLen = "
+                  + verdict.acceptLen()
+                  + ", expected at most "
+                  + (treeLen(b) - 1)
+                  + ", the draft nodes");
         }
         acceptLen[b] = verdict.acceptLen();
         for (int i = 0; i < acceptLen[b]; i++) {
@@ -281,7 +305,10 @@ public final class Session implements AutoCloseable {
     }
   }
 
-  /** Chooses the layers whose states the next passes keep: 0 for the embedding, i for the output of layer i; ascending. */
+  /**
+   * Chooses the layers whose states the next passes keep: 0 for the embedding, i for the output of
+   * layer i; ascending.
+   */
   public void keepHidden(int... layers) {
     enter();
     try {
@@ -292,14 +319,15 @@ public final class Session implements AutoCloseable {
   }
 
   /**
-   * Rows for the laws of a step's draft tokens. When they are more than before, laws that are there now are lost; so ask between
-   * two steps.
+   * Rows for the laws of a step's draft tokens. When they are more than before, laws that are there
+   * now are lost; so ask between two steps.
    */
   public DraftLaws newLaws(int firstRow, int rows) {
     enter();
     try {
       if (firstRow < 0 || rows < 0) {
-        throw new IllegalArgumentException("firstRow = " + firstRow + ", rows = " + rows + ", expected at least 0");
+        throw new IllegalArgumentException(
+            "firstRow = " + firstRow + ", rows = " + rows + ", expected at least 0");
       }
       if (firstRow + rows > lawRows) {
         nativeSession.allocateLaws(firstRow + rows, info.vocab());
@@ -321,14 +349,16 @@ public final class Session implements AutoCloseable {
 
   int topToken(int tree, int node, int rank) {
     if (rank < 0 || rank >= topK) {
-      throw new IllegalArgumentException("rank = " + rank + ", expected 0 to " + (topK - 1) + ", the top-k of the pass");
+      throw new IllegalArgumentException(
+          "rank = " + rank + ", expected 0 to " + (topK - 1) + ", the top-k of the pass");
     }
     return topToken[inBatch(tree, node) * topK + rank];
   }
 
   int choice(int tree, int node) {
     if (!hasChoices) {
-      throw new IllegalStateException("the last pass has no choices, expected Session.verify before");
+      throw new IllegalStateException(
+          "the last pass has no choices, expected Session.verify before");
     }
     return choice[inBatch(tree, node)];
   }
@@ -367,7 +397,14 @@ public final class Session implements AutoCloseable {
     try {
       if (numNodes < 1 || numNodes > node.length || k < 1 || k > MAX_TOP_K) {
         throw new IllegalArgumentException(
-            "numNodes = " + numNodes + ", k = " + k + ", expected 1 to " + node.length + ", and 1 to " + MAX_TOP_K);
+            "numNodes = "
+                + numNodes
+                + ", k = "
+                + k
+                + ", expected 1 to "
+                + node.length
+                + ", and 1 to "
+                + MAX_TOP_K);
       }
       checkRoom("token", drawn.length, numNodes * k);
       if (logProb != null) {
@@ -400,17 +437,20 @@ public final class Session implements AutoCloseable {
 
   private static void checkRoom(String what, int got, int least) {
     if (got < least) {
-      throw new IllegalArgumentException(what + " has " + got + " elements, expected at least " + least);
+      throw new IllegalArgumentException(
+          what + " has " + got + " elements, expected at least " + least);
     }
   }
 
   /** Index of a tree's node in the whole pass. */
   private int inBatch(int tree, int node) {
     if (tree >= batch.size()) {
-      throw new IllegalStateException("no scores of tree " + tree + ", expected a forward pass with it before");
+      throw new IllegalStateException(
+          "no scores of tree " + tree + ", expected a forward pass with it before");
     }
     if (node < 0 || node >= treeLen(tree)) {
-      throw new IllegalArgumentException("node = " + node + ", expected 0 to " + (treeLen(tree) - 1));
+      throw new IllegalArgumentException(
+          "node = " + node + ", expected 0 to " + (treeLen(tree) - 1));
     }
     return treeBegin[tree] + node;
   }
@@ -423,7 +463,8 @@ public final class Session implements AutoCloseable {
 
   private int open(Sequence sequence) {
     if (sequence.session() != this) {
-      throw new IllegalArgumentException("the sequence is of another session, expected one of this");
+      throw new IllegalArgumentException(
+          "the sequence is of another session, expected one of this");
     }
     if (sequence.isClosed()) {
       throw new IllegalStateException("the sequence is closed");
@@ -433,7 +474,8 @@ public final class Session implements AutoCloseable {
 
   private void enter() {
     if (!inUse.compareAndSet(false, true)) {
-      throw new IllegalStateException("the session is in use by another thread, expected one thread at a time");
+      throw new IllegalStateException(
+          "the session is in use by another thread, expected one thread at a time");
     }
     if (closed) {
       inUse.set(false);

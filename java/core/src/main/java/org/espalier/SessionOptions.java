@@ -12,13 +12,15 @@ public record SessionOptions(int pageSize, int maxNodes, int maxSequences, int m
 
   public SessionOptions {
     if (pageSize != 0 && pageSize != 16 && pageSize != 32 && pageSize != 64 && pageSize != 128) {
-      throw new IllegalArgumentException("pageSize = " + pageSize + ", expected 16, 32, 64 or 128, or 0 for the default");
+      throw new IllegalArgumentException(
+          "pageSize = " + pageSize + ", expected 16, 32, 64 or 128, or 0 for the default");
     }
     if (maxNodes < 1 || maxNodes > 4096) {
       throw new IllegalArgumentException("maxNodes = " + maxNodes + ", expected 1 to 4096");
     }
     if (maxSequences < 1) {
-      throw new IllegalArgumentException("maxSequences = " + maxSequences + ", expected at least 1");
+      throw new IllegalArgumentException(
+          "maxSequences = " + maxSequences + ", expected at least 1");
     }
     if (maxTokens < 0) {
       throw new IllegalArgumentException("maxTokens = " + maxTokens + ", expected at least 0");

@@ -3,14 +3,16 @@ package org.espalier;
 import java.util.List;
 
 /**
- * How the tokens of a generation came about. A pass is one forward pass of the target, counted once for each sequence in it.
+ * How the tokens of a generation came about. A pass is one forward pass of the target, counted once
+ * for each sequence in it.
  *
  * @param passes passes of the target
  * @param tokens emitted tokens
  * @param drafted draft tokens that were proposed
  * @param accepted draft tokens that were emitted
  * @param acceptLenHistogram entry n: passes that kept n draft tokens
- * @param depthAcceptance entry d: share of the passes with a tree of depth d + 1 or more that accepted a node of that depth
+ * @param depthAcceptance entry d: share of the passes with a tree of depth d + 1 or more that
+ *     accepted a node of that depth
  * @param draftNanos time in the drafter, in nanoseconds
  * @param verifyNanos time in forward, verify and commit of the target, in nanoseconds
  * @param otherNanos rest of the time since the prompt was read, in nanoseconds

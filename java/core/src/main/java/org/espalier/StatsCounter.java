@@ -42,7 +42,16 @@ final class StatsCounter {
       byDepth.add((double) atLeast(acceptLens, d) / atLeast(reached, d));
     }
     return new SpeculationStats(
-        passes, tokens, drafted, accepted, histogram, byDepth, draftNanos, verifyNanos, otherNanos, prefillNanos);
+        passes,
+        tokens,
+        drafted,
+        accepted,
+        histogram,
+        byDepth,
+        draftNanos,
+        verifyNanos,
+        otherNanos,
+        prefillNanos);
   }
 
   private static long atLeast(long[] counts, int from) {

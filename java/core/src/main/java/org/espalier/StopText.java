@@ -2,7 +2,10 @@ package org.espalier;
 
 import java.util.List;
 
-/** Finds stop strings in text that comes in pieces; holds text back while it may be the beginning of one. */
+/**
+ * Finds stop strings in text that comes in pieces; holds text back while it may be the beginning of
+ * one.
+ */
 final class StopText {
   private final List<String> stops;
   private final StringBuilder held = new StringBuilder();
@@ -12,7 +15,10 @@ final class StopText {
     this.stops = stops;
   }
 
-  /** Takes a piece and returns the text that is safe to show: what comes before a stop string, or cannot begin one. */
+  /**
+   * Takes a piece and returns the text that is safe to show: what comes before a stop string, or
+   * cannot begin one.
+   */
   String next(String piece) {
     held.append(piece);
     int first = -1;

@@ -6,7 +6,8 @@ import org.jspecify.annotations.Nullable;
 /**
  * What one decoding step added.
  *
- * @param text whole code points; may be empty while a character or a possible stop string is not complete
+ * @param text whole code points; may be empty while a character or a possible stop string is not
+ *     complete
  * @param tokenIds the tokens of the step
  * @param finishReason why the generation ended, in its last chunk; otherwise null
  */

@@ -3,16 +3,20 @@ package org.espalier;
 import java.util.Arrays;
 
 /**
- * Turns tokens into text as they come. A code point whose bytes lie in several tokens appears when it is complete; the pieces
- * joined are the text of all tokens decoded at once. One thread at a time.
+ * Turns tokens into text as they come. A code point whose bytes lie in several tokens appears when
+ * it is complete; the pieces joined are the text of all tokens decoded at once. One thread at a
+ * time.
  *
- * <p>The text of a token may depend on the one before it (a leading space that is dropped at the beginning), so it is what the
- * token adds to the decoded text of its neighbours.
+ * <p>The text of a token may depend on the one before it (a leading space that is dropped at the
+ * beginning), so it is what the token adds to the decoded text of its neighbours.
  */
 public final class TokenDecoder {
   private static final char REPLACEMENT = '\uFFFD';
 
-  /** Tokens of one code point: four bytes, one each. More of them end in a character that is truly broken. */
+  /**
+   * Tokens of one code point: four bytes, one each. More of them end in a character that is truly
+   * broken.
+   */
   private static final int MAX_HELD = 4;
 
   private final Tokenizer tokenizer;
@@ -41,7 +45,10 @@ public final class TokenDecoder {
     return text;
   }
 
-  /** The text of the tokens that are still held back; a broken code point is a replacement character. */
+  /**
+   * The text of the tokens that are still held back; a broken code point is a replacement
+   * character.
+   */
   public String finish() {
     String text = added();
     show();

@@ -12,9 +12,10 @@ import java.util.stream.StreamSupport;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The tokens of one prompt as they come, a chunk for each decoding step. Work is done by the thread that asks for the next chunk;
- * {@link #cancel} and {@link #close} may be called from any thread and take effect before the next step. The native memory is
- * freed at the end of the stream, after a failure, or by {@link #close}.
+ * The tokens of one prompt as they come, a chunk for each decoding step. Work is done by the thread
+ * that asks for the next chunk; {@link #cancel} and {@link #close} may be called from any thread
+ * and take effect before the next step. The native memory is freed at the end of the stream, after
+ * a failure, or by {@link #close}.
  */
 public final class TokenStream implements Iterator<TokenChunk>, AutoCloseable {
   private final Generation generation;
@@ -83,7 +84,10 @@ public final class TokenStream implements Iterator<TokenChunk>, AutoCloseable {
     }
   }
 
-  /** Ends the generation before its next step; its finish reason is then {@link FinishReason#CANCELLED}. */
+  /**
+   * Ends the generation before its next step; its finish reason is then {@link
+   * FinishReason#CANCELLED}.
+   */
   public void cancel() {
     generation.cancel();
   }
@@ -111,12 +115,13 @@ public final class TokenStream implements Iterator<TokenChunk>, AutoCloseable {
   /** The chunks as a Java stream, which closes this one. */
   public Stream<TokenChunk> stream() {
     int traits = Spliterator.ORDERED | Spliterator.NONNULL;
-    return StreamSupport.stream(Spliterators.spliteratorUnknownSize(this, traits), false).onClose(this::close);
+    return StreamSupport.stream(Spliterators.spliteratorUnknownSize(this, traits), false)
+        .onClose(this::close);
   }
 
   /**
-   * The chunks for one subscriber. The generation runs on the executor, only while chunks are asked for; it must not be an event
-   * loop. Cancelling the subscription closes the stream.
+   * The chunks for one subscriber. The generation runs on the executor, only while chunks are asked
+   * for; it must not be an event loop. Cancelling the subscription closes the stream.
    */
   public Flow.Publisher<TokenChunk> publisher(Executor executor) {
     return new TokenPublisher(this, executor);

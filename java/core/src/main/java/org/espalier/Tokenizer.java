@@ -50,7 +50,13 @@ public final class Tokenizer {
       for (Map.Entry<String, Integer> entry : ids.entrySet()) {
         if (entry.getValue() < 0 || entry.getValue() >= vocab) {
           throw new ModelFormatException(
-              file + ": id of token \"" + entry.getKey() + "\" = " + entry.getValue() + ", expected 0 to " + (vocab - 1)
+              file
+                  + ": id of token \""
+                  + entry.getKey()
+                  + "\" = "
+                  + entry.getValue()
+                  + ", expected 0 to "
+                  + (vocab - 1)
                   + ", the model's vocabulary");
         }
       }
@@ -64,7 +70,9 @@ public final class Tokenizer {
     }
   }
 
-  /** All tokens with their ids: a map, or for a unigram model a list in order, and the added ones. */
+  /**
+   * All tokens with their ids: a map, or for a unigram model a list in order, and the added ones.
+   */
   private static Map<String, Integer> ids(JsonNode root) {
     Map<String, Integer> ids = new TreeMap<>();
     JsonNode vocab = root.path("model").path("vocab");
@@ -96,7 +104,8 @@ public final class Tokenizer {
     long[] wide = new long[to - from];
     for (int i = from; i < to; i++) {
       if (tokens[i] < 0 || tokens[i] >= vocab) {
-        throw new IllegalArgumentException("token = " + tokens[i] + ", expected 0 to " + (vocab - 1));
+        throw new IllegalArgumentException(
+            "token = " + tokens[i] + ", expected 0 to " + (vocab - 1));
       }
       wide[i - from] = tokens[i];
     }

@@ -2,7 +2,10 @@ package org.espalier;
 
 import java.util.Arrays;
 
-/** What a verifier decided about one draft tree: its accepted nodes and the token after them. Immutable. */
+/**
+ * What a verifier decided about one draft tree: its accepted nodes and the token after them.
+ * Immutable.
+ */
 public final class Verdict {
   private final int[] path;
   private final int bonus;
@@ -47,9 +50,14 @@ public final class Verdict {
     return path.length == 0 ? 0 : path[path.length - 1];
   }
 
-  /** The verdict that keeps only the first {@code acceptLen} nodes of {@code tree}; the next node's token is its bonus. */
+  /**
+   * The verdict that keeps only the first {@code acceptLen} nodes of {@code tree}; the next node's
+   * token is its bonus.
+   */
   Verdict cutTo(int acceptLen, DraftTree tree) {
-    return acceptLen == path.length ? this : new Verdict(Arrays.copyOf(path, acceptLen), tree.token(path[acceptLen]));
+    return acceptLen == path.length
+        ? this
+        : new Verdict(Arrays.copyOf(path, acceptLen), tree.token(path[acceptLen]));
   }
 
   @Override

@@ -2,7 +2,10 @@ package org.espalier;
 
 import java.util.List;
 
-/** Decides how much of each draft tree is kept. An open interface; one object may serve many generations. */
+/**
+ * Decides how much of each draft tree is kept. An open interface; one object may serve many
+ * generations.
+ */
 public interface Verifier {
 
   /** The name in options and reports. */

@@ -12,7 +12,8 @@ public final class Verifiers {
     return switch (name) {
       case "exact" -> new ExactVerifier();
       case "sampling" -> new SamplingVerifier();
-      default -> throw new IllegalArgumentException("verifier = " + name + ", expected exact or sampling");
+      default ->
+          throw new IllegalArgumentException("verifier = " + name + ", expected exact or sampling");
     };
   }
 }

@@ -6,7 +6,8 @@ final class Checks {
 
   static int inRange(String what, int got, int least, int most) {
     if (got < least || got > most) {
-      throw new IllegalArgumentException(what + " = " + got + ", expected " + least + " to " + most);
+      throw new IllegalArgumentException(
+          what + " = " + got + ", expected " + least + " to " + most);
     }
     return got;
   }

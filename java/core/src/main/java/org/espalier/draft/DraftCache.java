@@ -14,8 +14,9 @@ import org.espalier.Verdict;
 import org.jspecify.annotations.Nullable;
 
 /**
- * The draft model's sequence, kept in step with the target's: before each draft it is rolled back to the tokens that were
- * accepted and gets those it misses. After a full acceptance that is one, which is fed together with the root.
+ * The draft model's sequence, kept in step with the target's: before each draft it is rolled back
+ * to the tokens that were accepted and gets those it misses. After a full acceptance that is one,
+ * which is fed together with the root.
  */
 final class DraftCache implements AutoCloseable {
   /** Missing tokens that still go into the first pass; more of them are a prompt. */
@@ -58,7 +59,9 @@ final class DraftCache implements AutoCloseable {
     return Math.max(0, session.options().maxTokens() - context.length() + 1);
   }
 
-  /** Scores of the tokens that the draft misses and of the root, a chain; the root is its last node. */
+  /**
+   * Scores of the tokens that the draft misses and of the root, a chain; the root is its last node.
+   */
   Scores begin(Context context) {
     if (!context.sampling().equals(sampling)) {
       sampling = context.sampling();

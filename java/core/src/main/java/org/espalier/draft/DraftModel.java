@@ -9,12 +9,13 @@ import org.espalier.Scores;
 /**
  * A small model drafts gamma tokens, one after the other.
  *
- * <p>Source: Leviathan et al., arXiv 2211.17192, Algorithm 1, in its letters: p is the target's distribution, q the draft's,
- * gamma the draft length. For the exact verifier a token is drawn from q with the noise that the target will use at its position;
- * for the sampling verifier with noise of its own, and q is kept.
+ * <p>Source: Leviathan et al., arXiv 2211.17192, Algorithm 1, in its letters: p is the target's
+ * distribution, q the draft's, gamma the draft length. For the exact verifier a token is drawn from
+ * q with the noise that the target will use at its position; for the sampling verifier with noise
+ * of its own, and q is kept.
  *
- * <p>Use it when a small model with the same tokenizer exists. A step costs gamma draft passes and one target pass, and commits
- * 1 to gamma + 1 tokens; the draft keeps a KV cache of its own.
+ * <p>Use it when a small model with the same tokenizer exists. A step costs gamma draft passes and
+ * one target pass, and commits 1 to gamma + 1 tokens; the draft keeps a KV cache of its own.
  */
 public final class DraftModel implements Drafter {
   private final DraftCache draft;
@@ -41,7 +42,8 @@ public final class DraftModel implements Drafter {
       node[0] = q.numNodes() - 1;
       if (chance) {
         q.draw(node, 1, 1, Noise.DRAFT, drawn, null, context.laws().orElseThrow(), i);
-        x.childrenDrawn(i, DraftTree.Scheme.WITHOUT_REPLACEMENT, context.laws().orElseThrow().row(i));
+        x.childrenDrawn(
+            i, DraftTree.Scheme.WITHOUT_REPLACEMENT, context.laws().orElseThrow().row(i));
       } else {
         q.draw(node, 1, 1, Noise.TARGET, drawn, null, null, 0);
       }

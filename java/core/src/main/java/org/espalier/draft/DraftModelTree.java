@@ -1,5 +1,6 @@
 package org.espalier.draft;
 
+import java.util.Arrays;
 import org.espalier.Context;
 import org.espalier.DraftTree;
 import org.espalier.Drafter;
@@ -8,14 +9,15 @@ import org.espalier.Scores;
 import org.espalier.Verdict;
 
 /**
- * A small model drafts a tree: on each of gamma levels the {@code width} most promising nodes get {@code width} children each,
- * their most favoured next tokens.
+ * A small model drafts a tree: on each of gamma levels the {@code width} most promising nodes get
+ * {@code width} children each, their most favoured next tokens.
  *
- * <p>Source: SpecInfer, arXiv 2305.09781, and for children that are drawn without replacement Sequoia, arXiv 2402.12374. What
- * we changed: the nodes to expand are chosen level by level, by the draft's probability of their path.
+ * <p>Source: SpecInfer, arXiv 2305.09781, and for children that are drawn without replacement
+ * Sequoia, arXiv 2402.12374. What we changed: the nodes to expand are chosen level by level, by the
+ * draft's probability of their path.
  *
- * <p>Use it where a pass of the target over some dozens of rows costs little more than over one. A step costs gamma draft passes
- * of up to {@code 1 + gamma * width * width} rows.
+ * <p>Use it where a pass of the target over some dozens of rows costs little more than over one. A
+ * step costs gamma draft passes of up to {@code 1 + gamma * width * width} rows.
  */
 public final class DraftModelTree implements Drafter {
   private final DraftCache draft;
@@ -23,7 +25,8 @@ public final class DraftModelTree implements Drafter {
   private final int width;
   private final DraftTree tree = DraftTree.rootedAt(0);
 
-  // The nodes of the level that get children, and all nodes of the next level with the value of their path.
+  // The nodes of the level that get children, and all nodes of the next level with the value of
+  // their path.
   private final int[] expanded;
   private int numExpanded;
   private final int[] level;
@@ -74,7 +77,10 @@ public final class DraftModelTree implements Drafter {
     return tree;
   }
 
-  /** Fewer nodes are expanded when not all children have room; which ones are drawn is not looked at. */
+  /**
+   * Fewer nodes are expanded when not all children have room; which ones are drawn is not looked
+   * at.
+   */
   private boolean fits(Context context) {
     numExpanded = Math.min(numExpanded, (context.maxNodes() + 1 - tree.size()) / width);
     return numExpanded > 0;
@@ -84,7 +90,15 @@ public final class DraftModelTree implements Drafter {
     boolean greedy = context.sampling().isGreedy();
     boolean chance = context.laws().isPresent() && !greedy;
     if (chance) {
-      scores.draw(inPass, numExpanded, width, Noise.DRAFT, drawn, logProb, context.laws().orElseThrow(), rowsUsed);
+      scores.draw(
+          inPass,
+          numExpanded,
+          width,
+          Noise.DRAFT,
+          drawn,
+          logProb,
+          context.laws().orElseThrow(),
+          rowsUsed);
     } else {
       scores.draw(inPass, numExpanded, width, Noise.TARGET, drawn, logProb, null, 0);
     }
@@ -122,7 +136,7 @@ public final class DraftModelTree implements Drafter {
 
   private void setPathValue(int node, float to) {
     if (node >= pathValue.length) {
-      pathValue = java.util.Arrays.copyOf(pathValue, 2 * node);
+      pathValue = Arrays.copyOf(pathValue, 2 * node);
     }
     pathValue[node] = to;
   }

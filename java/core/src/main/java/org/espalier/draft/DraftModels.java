@@ -52,7 +52,12 @@ public final class DraftModels implements DrafterFactory {
   private void check(Model draft, Model target) {
     if (draft.info().vocab() != target.info().vocab()) {
       throw new IllegalArgumentException(
-          "draft model " + nameOrDir + ": vocab = " + draft.info().vocab() + ", expected " + target.info().vocab()
+          "draft model "
+              + nameOrDir
+              + ": vocab = "
+              + draft.info().vocab()
+              + ", expected "
+              + target.info().vocab()
               + ", as the target has");
     }
     Optional<Boolean> same =

@@ -9,11 +9,13 @@ import org.espalier.Session;
 /**
  * Copies what followed the last few tokens when they stood in the context before.
  *
- * <p>Source: Prompt Lookup Decoding (Saxena, 2023), apoorvumang/prompt-lookup-decoding. As there: for n = n_max .. 1 the last n
- * tokens are the key; the leftmost earlier match that m tokens follow gives the draft; without one the step is plain. What we
- * changed: a draft that would pass the end of the context or of the wanted tokens is cut.
+ * <p>Source: Prompt Lookup Decoding (Saxena, 2023), apoorvumang/prompt-lookup-decoding. As there:
+ * for n = n_max .. 1 the last n tokens are the key; the leftmost earlier match that m tokens follow
+ * gives the draft; without one the step is plain. What we changed: a draft that would pass the end
+ * of the context or of the wanted tokens is cut.
  *
- * <p>Use it for summaries, code edits and answers that quote: texts that repeat themselves. A step costs a scan of the context.
+ * <p>Use it for summaries, code edits and answers that quote: texts that repeat themselves. A step
+ * costs a scan of the context.
  */
 public final class PromptLookup implements Drafter {
   private final int maxNgram;

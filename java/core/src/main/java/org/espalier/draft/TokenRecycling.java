@@ -10,16 +10,17 @@ import org.espalier.Session;
 import org.espalier.Verdict;
 
 /**
- * Remembers for every token the K tokens that the target found most likely after it when it saw it last, and fills a fixed tree
- * from this table.
+ * Remembers for every token the K tokens that the target found most likely after it when it saw it
+ * last, and fills a fixed tree from this table.
  *
- * <p>Source: Luo et al., Turning Trash into Treasure: Accelerating Inference of Large Language Models with Token Recycling,
- * arXiv 2408.08696. What we changed: when a token stands at several nodes, the accepted node writes its row, otherwise the last
- * node; and a child with the token of an earlier sibling is left out with its subtree, as it could never be accepted.
+ * <p>Source: Luo et al., Turning Trash into Treasure: Accelerating Inference of Large Language
+ * Models with Token Recycling, arXiv 2408.08696. What we changed: when a token stands at several
+ * nodes, the accepted node writes its row, otherwise the last node; and a child with the token of
+ * an earlier sibling is left out with its subtree, as it could never be accepted.
  *
- * <p>Use it when nothing is known about the text and there is no draft model. A step costs a pass of up to 81 rows and 4 K bytes
- * of memory for each token of the vocabulary. The drafters of a factory share the table, so that a request starts with what
- * earlier ones learned.
+ * <p>Use it when nothing is known about the text and there is no draft model. A step costs a pass
+ * of up to 81 rows and 4 K bytes of memory for each token of the vocabulary. The drafters of a
+ * factory share the table, so that a request starts with what earlier ones learned.
  */
 public final class TokenRecycling implements Drafter {
   private final TreeTemplate template;

@@ -7,14 +7,17 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The shape of a static draft tree: for each node its parent, and its rank among the parent's candidates. Nodes are sorted by
- * depth, then by path; node 0 is the root. Immutable.
+ * The shape of a static draft tree: for each node its parent, and its rank among the parent's
+ * candidates. Nodes are sorted by depth, then by path; node 0 is the root. Immutable.
  */
 public final class TreeTemplate {
   private static final int MAX_NODES = 1024;
   private static final int MAX_RANK = 63;
 
-  /** Children of the nodes of each level of the tree 2.2.2, in order; nodes that are left out have none. */
+  /**
+   * Children of the nodes of each level of the tree 2.2.2, in order; nodes that are left out have
+   * none.
+   */
   private static final int[][] CHILDREN_OF_222 = {
     {8},
     {8, 4, 3, 2, 1, 1, 1, 1},
@@ -32,9 +35,12 @@ public final class TreeTemplate {
     Map<List<Integer>, Integer> index = new HashMap<>();
     List<List<Integer>> sorted = new ArrayList<>(paths);
     sorted.add(List.of());
-    sorted.sort(Comparator.<List<Integer>>comparingInt(List::size).thenComparing(TreeTemplate::compareRanks));
+    sorted.sort(
+        Comparator.<List<Integer>>comparingInt(List::size)
+            .thenComparing(TreeTemplate::compareRanks));
     if (sorted.size() > MAX_NODES) {
-      throw new IllegalArgumentException("tree nodes = " + sorted.size() + ", expected at most " + MAX_NODES);
+      throw new IllegalArgumentException(
+          "tree nodes = " + sorted.size() + ", expected at most " + MAX_NODES);
     }
     parent = new int[sorted.size()];
     rank = new int[sorted.size()];
@@ -69,7 +75,8 @@ public final class TreeTemplate {
    * <ul>
    *   <li>{@code 2.2.2}: the default tree of Token Recycling, 80 draft nodes, depth 6
    *   <li>{@code 4x2x1}: every node of level i has as many children as number i says
-   *   <li>{@code 0/1/0.0/0.1}: a list of nodes, each as its path of ranks from the root; with every node its parent is listed
+   *   <li>{@code 0/1/0.0/0.1}: a list of nodes, each as its path of ranks from the root; with every
+   *       node its parent is listed
    * </ul>
    */
   public static TreeTemplate parse(String text) {

@@ -2,7 +2,10 @@ package org.espalier.internal;
 
 import java.nio.file.Path;
 
-/** Where extracted files are kept: property {@code espalier.cache.dir}, else the user's cache folder. */
+/**
+ * Where extracted files are kept: property {@code espalier.cache.dir}, else the user's cache
+ * folder.
+ */
 public final class CacheDir {
   private CacheDir() {}
 
@@ -13,7 +16,10 @@ public final class CacheDir {
       return Path.of(set);
     }
     String xdg = System.getenv("XDG_CACHE_HOME");
-    Path base = xdg == null || xdg.isEmpty() ? Path.of(System.getProperty("user.home"), ".cache") : Path.of(xdg);
+    Path base =
+        xdg == null || xdg.isEmpty()
+            ? Path.of(System.getProperty("user.home"), ".cache")
+            : Path.of(xdg);
     return base.resolve("espalier");
   }
 }

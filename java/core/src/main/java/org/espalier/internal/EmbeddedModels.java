@@ -15,11 +15,16 @@ import java.util.List;
 import java.util.Map;
 import org.espalier.ModelFormatException;
 
-/** Models that come in a jar. A model's files are extracted once into a folder that is named by their content. */
+/**
+ * Models that come in a jar. A model's files are extracted once into a folder that is named by
+ * their content.
+ */
 public final class EmbeddedModels {
   private static final String ROOT = "/org/espalier/models/";
-  private static final List<String> NEEDED = List.of("config.json", "model.safetensors", "tokenizer.json");
-  private static final List<String> OPTIONAL = List.of("generation_config.json", "tokenizer_config.json");
+  private static final List<String> NEEDED =
+      List.of("config.json", "model.safetensors", "tokenizer.json");
+  private static final List<String> OPTIONAL =
+      List.of("generation_config.json", "tokenizer_config.json");
 
   private EmbeddedModels() {}
 
@@ -31,7 +36,8 @@ public final class EmbeddedModels {
   /** The folder with an embedded model's files. */
   public static Path folder(String name) {
     if (!isName(name)) {
-      throw new IllegalArgumentException("model = " + name + ", expected tiny-java or tiny-java-draft");
+      throw new IllegalArgumentException(
+          "model = " + name + ", expected tiny-java or tiny-java-draft");
     }
     try {
       Map<String, byte[]> files = read(name);
@@ -55,7 +61,11 @@ public final class EmbeddedModels {
           files.put(file, in.readAllBytes());
         } else if (NEEDED.contains(file)) {
           throw new ModelFormatException(
-              "embedded model " + name + ": no " + file + ", expected the jar espalier-tiny-java on the class path");
+              "embedded model "
+                  + name
+                  + ": no "
+                  + file
+                  + ", expected the jar espalier-tiny-java on the class path");
         }
       }
     }

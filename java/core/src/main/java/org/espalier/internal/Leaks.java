@@ -4,7 +4,10 @@ import java.lang.ref.Cleaner;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** Warns of native objects that were never closed. It frees nothing: who closes what is the caller's business. */
+/**
+ * Warns of native objects that were never closed. It frees nothing: who closes what is the caller's
+ * business.
+ */
 public final class Leaks {
   private static final Logger LOG = LoggerFactory.getLogger(Leaks.class);
   private static final Cleaner CLEANER = Cleaner.create();

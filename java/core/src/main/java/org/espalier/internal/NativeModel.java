@@ -5,9 +5,7 @@ import static org.espalier.natives.global.espalier.ESPALIER_CPU;
 import static org.espalier.natives.global.espalier.ESPALIER_CUDA;
 import static org.espalier.natives.global.espalier.ESPALIER_FP16;
 import static org.espalier.natives.global.espalier.espalier_context_create;
-import static org.espalier.natives.global.espalier.espalier_context_destroy;
 import static org.espalier.natives.global.espalier.espalier_model_describe;
-import static org.espalier.natives.global.espalier.espalier_model_destroy;
 import static org.espalier.natives.global.espalier.espalier_model_load;
 
 import java.nio.charset.StandardCharsets;
@@ -30,7 +28,10 @@ public final class NativeModel implements AutoCloseable {
   private boolean closed;
 
   private NativeModel(
-      Handle<espalier_context> context, Handle<espalier_model> model, Backend backend, int deviceIdx) {
+      Handle<espalier_context> context,
+      Handle<espalier_model> model,
+      Backend backend,
+      int deviceIdx) {
     this.context = context;
     this.model = model;
     this.backend = backend;
@@ -47,7 +48,8 @@ public final class NativeModel implements AutoCloseable {
       context.release();
       throw e;
     }
-    return new NativeModel(context, new Handle<>(model, espalier::espalier_model_destroy), backend, deviceIdx);
+    return new NativeModel(
+        context, new Handle<>(model, espalier::espalier_model_destroy), backend, deviceIdx);
   }
 
   private static Handle<espalier_context> newContext(Backend backend, int deviceIdx, int threads) {

@@ -1,6 +1,8 @@
 package org.espalier.internal;
 
+import static org.espalier.natives.global.espalier.ESPALIER_DRAFT_NOISE;
 import static org.espalier.natives.global.espalier.ESPALIER_FP32;
+import static org.espalier.natives.global.espalier.ESPALIER_TARGET_NOISE;
 import static org.espalier.natives.global.espalier.espalier_buffer_create;
 import static org.espalier.natives.global.espalier.espalier_buffer_destroy;
 import static org.espalier.natives.global.espalier.espalier_sequence_create;
@@ -21,6 +23,7 @@ import static org.espalier.natives.global.espalier.espalier_session_prefill;
 import static org.espalier.natives.global.espalier.espalier_session_verify;
 import static org.espalier.natives.global.espalier.espalier_session_verify_sampling;
 
+import java.util.function.Supplier;
 import org.espalier.Noise;
 import org.espalier.Sampling;
 import org.espalier.natives.espalier_buffer;
@@ -31,7 +34,10 @@ import org.espalier.natives.espalier_session;
 import org.espalier.natives.espalier_session_options;
 import org.jspecify.annotations.Nullable;
 
-/** A native session: arrays in, arrays out, a status that is not OK as an exception. {@code Session} guards its use. */
+/**
+ * A native session: arrays in, arrays out, a status that is not OK as an exception. {@code Session}
+ * guards its use.
+ */
 public final class NativeSession {
   private final Handle<espalier_context> context;
   private final Handle<espalier_model> model;
@@ -45,13 +51,14 @@ public final class NativeSession {
   }
 
   /** A session on the context of another one; both belong to one thread at a time. */
-  public NativeSession(NativeModel model, NativeSession other, int pageSize, int maxNodes, long numPages) {
+  public NativeSession(
+      NativeModel model, NativeSession other, int pageSize, int maxNodes, long numPages) {
     this(model.retain(), other.context::retain, pageSize, maxNodes, numPages);
   }
 
   private NativeSession(
       Handle<espalier_model> model,
-      java.util.function.Supplier<Handle<espalier_context>> context,
+      Supplier<Handle<espalier_context>> context,
       int pageSize,
       int maxNodes,
       long numPages) {
@@ -63,7 +70,12 @@ public final class NativeSession {
       throw e;
     }
     try (espalier_session_options options = new espalier_session_options()) {
-      options.size(options.sizeof()).page_size(pageSize).kv_type(0).max_nodes(maxNodes).num_pages(numPages);
+      options
+          .size(options.sizeof())
+          .page_size(pageSize)
+          .kv_type(0)
+          .max_nodes(maxNodes)
+          .num_pages(numPages);
       Natives.check(espalier_session_create(this.context.get(), model.get(), options, session));
     } catch (RuntimeException e) {
       this.context.release();
@@ -117,8 +129,15 @@ public final class NativeSession {
   }
 
   public void forward(
-      int batch, int[] seq, int[] treeBegin, int[] token, int[] parent, int topK, int @Nullable [] topKToken) {
-    Natives.check(espalier_session_forward(session, batch, seq, treeBegin, token, parent, topK, topKToken));
+      int batch,
+      int[] seq,
+      int[] treeBegin,
+      int[] token,
+      int[] parent,
+      int topK,
+      int @Nullable [] topKToken) {
+    Natives.check(
+        espalier_session_forward(session, batch, seq, treeBegin, token, parent, topK, topKToken));
   }
 
   public void verify(int[] choice, int[] path, int[] acceptLen) {
@@ -126,14 +145,17 @@ public final class NativeSession {
   }
 
   public void verifySampling(int[] scheme, int[] lawRow, int[] path, int[] acceptLen, int[] bonus) {
-    Natives.check(espalier_session_verify_sampling(session, scheme, laws, lawRow, path, acceptLen, bonus));
+    Natives.check(
+        espalier_session_verify_sampling(session, scheme, laws, lawRow, path, acceptLen, bonus));
   }
 
   public void commit(int[] path, int[] acceptLen) {
     Natives.check(espalier_session_commit(session, path, acceptLen));
   }
 
-  /** Draws; {@code lawsOf} is the session that keeps the laws, from row {@code lawRow} on, or null. */
+  /**
+   * Draws; {@code lawsOf} is the session that keeps the laws, from row {@code lawRow} on, or null.
+   */
   public void draw(
       int numNodes,
       int[] node,
@@ -144,13 +166,24 @@ public final class NativeSession {
       @Nullable NativeSession lawsOf,
       int lawRow) {
     espalier_buffer out = lawsOf == null ? null : lawsOf.laws;
-    Natives.check(espalier_session_draw(session, numNodes, node, k, noise.ordinal(), token, logProb, out, lawRow));
+    Natives.check(
+        espalier_session_draw(
+            session,
+            numNodes,
+            node,
+            k,
+            noise == Noise.TARGET ? ESPALIER_TARGET_NOISE : ESPALIER_DRAFT_NOISE,
+            token,
+            logProb,
+            out,
+            lawRow));
   }
 
   /** Makes room for laws, [rows, vocab] fp32; what was there is lost. */
   public void allocateLaws(int rows, int vocab) {
     espalier_buffer made = new espalier_buffer();
-    Natives.check(espalier_buffer_create(context.get(), ESPALIER_FP32, 2, new long[] {rows, vocab}, made));
+    Natives.check(
+        espalier_buffer_create(context.get(), ESPALIER_FP32, 2, new long[] {rows, vocab}, made));
     freeLaws();
     laws = made;
   }

@@ -25,16 +25,22 @@ import org.espalier.ModelFormatException;
 import org.espalier.NotANumberException;
 import org.espalier.OutOfDeviceMemoryException;
 import org.espalier.UnsupportedFeatureException;
+import org.jspecify.annotations.Nullable;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
-/** Loads the native library once, with the CUDA backend where its jar is there, and turns statuses into exceptions. */
+/**
+ * Loads the native library once, with the CUDA backend where its jar is there, and turns statuses
+ * into exceptions.
+ */
 final class Natives {
   private static final Logger LOG = LoggerFactory.getLogger(Natives.class);
-  private static final String CUDA_PLUGIN = "/org/espalier/natives/linux-x86_64/libespalier_cuda.so";
+  private static final String CUDA_PLUGIN =
+      "/org/espalier/natives/linux-x86_64/libespalier_cuda.so";
 
   static {
-    // JavaCPP counts all native memory of the process, mapped weights too, and would stall on its default limits.
+    // JavaCPP counts all native memory of the process, mapped weights too, and would stall on its
+    // default limits.
     setUnlessSet("org.bytedeco.javacpp.maxBytes", "0");
     setUnlessSet("org.bytedeco.javacpp.maxPhysicalBytes", "0");
   }
@@ -86,17 +92,23 @@ final class Natives {
   }
 
   private static final class Holder {
-    static final @org.jspecify.annotations.Nullable String failure = loadAll();
+    static final @Nullable String failure = loadAll();
 
-    private static @org.jspecify.annotations.Nullable String loadAll() {
+    private static @Nullable String loadAll() {
       try {
         Loader.load(org.espalier.natives.global.espalier.class);
       } catch (UnsatisfiedLinkError e) {
-        return "native library = " + e.getMessage() + ", expected the classifier jar of this platform on the class path";
+        return "native library = "
+            + e.getMessage()
+            + ", expected the classifier jar of this platform on the class path";
       }
       int abi = espalier_abi_version();
       if (abi != ESPALIER_ABI_VERSION) {
-        return "ABI of libespalier = " + abi + ", expected " + ESPALIER_ABI_VERSION + "; use jars of one version";
+        return "ABI of libespalier = "
+            + abi
+            + ", expected "
+            + ESPALIER_ABI_VERSION
+            + "; use jars of one version";
       }
       loadCuda();
       return null;

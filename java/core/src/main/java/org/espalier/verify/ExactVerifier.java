@@ -9,11 +9,11 @@ import org.espalier.Verdict;
 import org.espalier.Verifier;
 
 /**
- * Keeps a draft token when it is the target's own choice: the arg-max when greedy, otherwise the draw with the noise of its
- * position. The text is that of plain decoding, token for token.
+ * Keeps a draft token when it is the target's own choice: the arg-max when greedy, otherwise the
+ * draw with the noise of its position. The text is that of plain decoding, token for token.
  *
- * <p>Source: SpecInfer, arXiv 2305.09781. What we changed: the noise is keyed by position and token, so that a seed gives the
- * same draw whatever was drafted.
+ * <p>Source: SpecInfer, arXiv 2305.09781. What we changed: the noise is keyed by position and
+ * token, so that a seed gives the same draw whatever was drafted.
  */
 public final class ExactVerifier implements Verifier {
 
