@@ -147,21 +147,20 @@ class Parser {
       std::string key = string();
       skip_space();
       if (!take(':')) refuse("':'");
-      json->object.emplace_back(std::move(key), value(depth + 1));
+      json->object.push_back({std::move(key), value(depth + 1)});
       skip_space();
     } while (take(','));
     if (!take('}')) refuse("',' or '}'");
     auto& members = json->object;
-    std::sort(members.begin(), members.end(), [](const auto& a, const auto& b) {
-      return a.first < b.first;
-    });
+    std::sort(
+        members.begin(), members.end(), [](const auto& a, const auto& b) { return a.key < b.key; });
     const auto twice = std::adjacent_find(
         members.begin(), members.end(),
-        [](const auto& a, const auto& b) { return a.first == b.first; });
+        [](const auto& a, const auto& b) { return a.key == b.key; });
     if (twice != members.end()) {
       fail(
           ESPALIER_BAD_MODEL, "%s: object before byte %zu has key %s twice, expected once",
-          what_.c_str(), pos_, shown(twice->first).c_str());
+          what_.c_str(), pos_, shown(twice->key).c_str());
     }
   }
 
@@ -264,8 +263,8 @@ class Parser {
 const Json* Json::find(std::string_view key) const {
   const auto at = std::lower_bound(
       object.begin(), object.end(), key,
-      [](const auto& member, std::string_view k) { return member.first < k; });
-  return at != object.end() && at->first == key ? &at->second : nullptr;
+      [](const auto& member, std::string_view k) { return member.key < k; });
+  return at != object.end() && at->key == key ? &at->value : nullptr;
 }
 
 std::string shown(std::string_view text) {

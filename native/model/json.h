@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace espalier {
@@ -14,6 +13,7 @@ namespace espalier {
 /** A JSON value. */
 class Json {
  public:
+  struct Member;
   enum class Kind { kNull, kBool, kInt, kDouble, kString, kArray, kObject };
 
   Kind kind = Kind::kNull;
@@ -22,7 +22,7 @@ class Json {
   double number = 0;    // kInt and kDouble
   std::string string;
   std::vector<Json> array;
-  std::vector<std::pair<std::string, Json>> object;  // sorted by key
+  std::vector<Member> object;  // sorted by key
 
   bool is_null() const { return kind == Kind::kNull; }
   bool is_int() const { return kind == Kind::kInt; }
@@ -35,14 +35,19 @@ class Json {
   const Json* find(std::string_view key) const;
 };
 
+struct Json::Member {
+  std::string key;
+  Json value;
+};
+
 /** A value in an error text: at most 120 bytes of a string, quoted and printable. */
 std::string shown(std::string_view text);
 std::string shown(const Json& json);
 
 /**
- * Parses a whole text. Refused: anything after the value, NaN and infinities, duplicate keys, invalid UTF-8, lone
- * surrogates, more than 64 levels or 2000000 values, and numbers beyond a double. Throws Error with ESPALIER_BAD_MODEL and the byte
- * offset; `what` names the text.
+ * Parses a whole text. Refused: anything after the value, NaN and infinities, duplicate keys,
+ * invalid UTF-8, lone surrogates, more than 64 levels or 2000000 values, and numbers beyond a double.
+ * Throws Error with ESPALIER_BAD_MODEL and the byte offset; `what` names the text.
  */
 Json parse_json(std::string_view text, const std::string& what);
 
