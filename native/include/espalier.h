@@ -63,14 +63,14 @@ ESPALIER_API espalier_status espalier_backend_load(const char* path);
 /** What a device is, or why it is not available. */
 typedef struct espalier_device_info {
   uint32_t size;
-  int32_t kind;           /* ESPALIER_CPU or ESPALIER_CUDA */
-  int32_t idx;            /* index among the devices of its kind */
-  int32_t available;      /* 1 when a context can be created on it */
-  int32_t num_threads;    /* CPU: threads that a context uses by default */
-  int64_t memory_bytes;   /* memory of the device */
-  char name[128];         /* for instance the processor's name */
-  char instructions[64];  /* CPU: the path in use: avx512, avx2 or plain; CUDA: sm_90 */
-  char reason[256];       /* why it is not available; empty when it is */
+  int32_t kind;          /* ESPALIER_CPU or ESPALIER_CUDA */
+  int32_t idx;           /* index among the devices of its kind */
+  int32_t available;     /* 1 when a context can be created on it */
+  int32_t num_threads;   /* CPU: threads that a context uses by default */
+  int64_t memory_bytes;  /* memory of the device */
+  char name[128];        /* for instance the processor's name */
+  char instructions[64]; /* CPU: the path in use: avx512, avx2 or plain; CUDA: sm_90 */
+  char reason[256];      /* why it is not available; empty when it is */
 } espalier_device_info;
 
 /** Number of entries of espalier_device_describe: one per device, and one for each kind that has no device. */
@@ -88,8 +88,8 @@ ESPALIER_API espalier_status espalier_device_describe(int32_t entry, espalier_de
  *   idx          index among the devices of its kind
  *   num_threads  CPU threads, the calling one included; 0 for one per core
  */
-ESPALIER_API espalier_status espalier_context_create(
-    int32_t kind, int32_t idx, int32_t num_threads, espalier_context** ctx);
+ESPALIER_API espalier_status
+espalier_context_create(int32_t kind, int32_t idx, int32_t num_threads, espalier_context** ctx);
 
 /** Destroys a context; NULL is accepted. Buffers and sessions of the context must be destroyed before. */
 ESPALIER_API void espalier_context_destroy(espalier_context* ctx);
@@ -99,20 +99,24 @@ ESPALIER_API espalier_status espalier_synchronize(espalier_context* ctx);
 
 /** Allocates a zeroed buffer on the context's device: type, rank 1 to 4, and shape [rank]. */
 ESPALIER_API espalier_status espalier_buffer_create(
-    espalier_context* ctx, int32_t type, int32_t rank, const int64_t* shape, espalier_buffer** buffer);
+    espalier_context* ctx, int32_t type, int32_t rank, const int64_t* shape,
+    espalier_buffer** buffer);
 
 /** Wraps memory of the context's device that the caller owns and keeps alive, aligned to its element size. */
 ESPALIER_API espalier_status espalier_buffer_wrap(
-    espalier_context* ctx, void* data, int32_t type, int32_t rank, const int64_t* shape, espalier_buffer** buffer);
+    espalier_context* ctx, void* data, int32_t type, int32_t rank, const int64_t* shape,
+    espalier_buffer** buffer);
 
 /** Destroys a buffer; NULL is accepted. Wrapped memory stays the caller's. */
 ESPALIER_API void espalier_buffer_destroy(espalier_buffer* buffer);
 
 /** Copies host memory into the buffer; `bytes` must be the size of the buffer. */
-ESPALIER_API espalier_status espalier_buffer_write(espalier_buffer* buffer, const void* data, int64_t bytes);
+ESPALIER_API espalier_status
+espalier_buffer_write(espalier_buffer* buffer, const void* data, int64_t bytes);
 
 /** Copies the buffer into host memory; `bytes` must be the size of the buffer. */
-ESPALIER_API espalier_status espalier_buffer_read(const espalier_buffer* buffer, void* data, int64_t bytes);
+ESPALIER_API espalier_status
+espalier_buffer_read(const espalier_buffer* buffer, void* data, int64_t bytes);
 
 // ----------------------------------------------------------------------------------------------------------- models
 
@@ -126,15 +130,15 @@ typedef struct espalier_model_info {
   int32_t num_kv_heads;
   int32_t head_dim;
   int32_t vocab;
-  int32_t max_positions;          /* longest context, in tokens */
-  int32_t sliding_window;         /* tokens; 0 when no layer has one */
-  int32_t weight_type;            /* ESPALIER_BF16, ESPALIER_FP16 or ESPALIER_FP32 */
-  int32_t tied_embeddings;        /* 1 when the LM head is the embedding */
+  int32_t max_positions;   /* longest context, in tokens */
+  int32_t sliding_window;  /* tokens; 0 when no layer has one */
+  int32_t weight_type;     /* ESPALIER_BF16, ESPALIER_FP16 or ESPALIER_FP32 */
+  int32_t tied_embeddings; /* 1 when the LM head is the embedding */
   int64_t num_parameters;
   int64_t weight_bytes;
-  int64_t kv_elements_per_token;  /* elements of K and V, all layers */
-  char architecture[64];          /* for instance LlamaForCausalLM */
-  char rope[16];                  /* default, linear, dynamic, llama3 or yarn */
+  int64_t kv_elements_per_token; /* elements of K and V, all layers */
+  char architecture[64];         /* for instance LlamaForCausalLM */
+  char rope[16];                 /* default, linear, dynamic, llama3 or yarn */
 } espalier_model_info;
 
 /**
@@ -145,22 +149,25 @@ typedef struct espalier_model_info {
  *   ctx  a context of the device that the weights are for
  *   dir  the folder
  */
-ESPALIER_API espalier_status espalier_model_load(espalier_context* ctx, const char* dir, espalier_model** model);
+ESPALIER_API espalier_status
+espalier_model_load(espalier_context* ctx, const char* dir, espalier_model** model);
 
 /** Destroys a model; NULL is accepted. Sessions of the model must be destroyed before. */
 ESPALIER_API void espalier_model_destroy(espalier_model* model);
 
-ESPALIER_API espalier_status espalier_model_describe(const espalier_model* model, espalier_model_info* info);
+ESPALIER_API espalier_status
+espalier_model_describe(const espalier_model* model, espalier_model_info* info);
 
 // --------------------------------------------------------------------------------------------------------- sessions
 
 /** Zero in a field stands for its default. */
 typedef struct espalier_session_options {
   uint32_t size;
-  int32_t page_size;   /* tokens of a KV page: 16, 32, 64 or 128; default 16 */
-  int32_t kv_type;     /* 1 + element type (ESPALIER_FP32, _BF16, _FP16); default: the weight type */
-  int32_t max_nodes;   /* most nodes of one forward pass; default 512 */
-  int64_t num_pages;   /* pages of all sequences together; default: one sequence of the model's longest context, and
+  int32_t page_size; /* tokens of a KV page: 16, 32, 64 or 128; default 16 */
+  int32_t kv_type;   /* 1 + element type (ESPALIER_FP32, _BF16, _FP16); default: the weight type */
+  int32_t max_nodes; /* most nodes of one forward pass; default 512 */
+  int64_t
+      num_pages; /* pages of all sequences together; default: one sequence of the model's longest context, and
                           the pages of max_nodes more */
 } espalier_session_options;
 
@@ -179,16 +186,19 @@ ESPALIER_API void espalier_session_destroy(espalier_session* session);
 ESPALIER_API espalier_status espalier_sequence_create(espalier_session* session, int32_t* seq);
 
 /** Opens a sequence with the committed tokens and KV of another; pages are shared until one of the two writes. */
-ESPALIER_API espalier_status espalier_sequence_fork(espalier_session* session, int32_t seq, int32_t* forked);
+ESPALIER_API espalier_status
+espalier_sequence_fork(espalier_session* session, int32_t seq, int32_t* forked);
 
 /** Closes a sequence and frees its pages. */
 ESPALIER_API espalier_status espalier_sequence_destroy(espalier_session* session, int32_t seq);
 
 /** Committed tokens of a sequence: those whose KV is in the cache. */
-ESPALIER_API espalier_status espalier_sequence_length(espalier_session* session, int32_t seq, int32_t* length);
+ESPALIER_API espalier_status
+espalier_sequence_length(espalier_session* session, int32_t seq, int32_t* length);
 
 /** Drops the committed tokens from position `length` on. */
-ESPALIER_API espalier_status espalier_sequence_rollback(espalier_session* session, int32_t seq, int32_t length);
+ESPALIER_API espalier_status
+espalier_sequence_rollback(espalier_session* session, int32_t seq, int32_t length);
 
 /**
  * How the target chooses a token. Order: penalties on the raw logits, temperature, top_k, top_p, min_p, softmax,
@@ -196,15 +206,16 @@ ESPALIER_API espalier_status espalier_sequence_rollback(espalier_session* sessio
  */
 typedef struct espalier_sampling {
   uint32_t size;
-  float temperature;         /* >= 0; at most 1e-5 is greedy */
-  int32_t top_k;             /* >= 0; 0 is off, 1 is greedy */
-  float top_p;               /* (0, 1]; 1 is off */
-  float min_p;               /* [0, 1); 0 is off */
-  float repetition_penalty;  /* > 0; 1 is off. Tokens of the context: positive logits divided, negative multiplied */
-  float presence_penalty;    /* subtracted once for each token of the context; 0 is off */
-  float frequency_penalty;   /* subtracted for each occurrence in the context; 0 is off */
-  uint64_t seed;             /* of the keyed noise */
-  uint64_t stream;           /* tells apart sequences that share a seed */
+  float temperature; /* >= 0; at most 1e-5 is greedy */
+  int32_t top_k;     /* >= 0; 0 is off, 1 is greedy */
+  float top_p;       /* (0, 1]; 1 is off */
+  float min_p;       /* [0, 1); 0 is off */
+  float
+      repetition_penalty; /* > 0; 1 is off. Tokens of the context: positive logits divided, negative multiplied */
+  float presence_penalty;  /* subtracted once for each token of the context; 0 is off */
+  float frequency_penalty; /* subtracted for each occurrence in the context; 0 is off */
+  uint64_t seed;           /* of the keyed noise */
+  uint64_t stream;         /* tells apart sequences that share a seed */
 } espalier_sampling;
 
 /** Sets how tokens are chosen in a sequence; a new one is greedy, a fork inherits. */
@@ -234,8 +245,8 @@ ESPALIER_API espalier_status espalier_session_prefill(
  *                                         id; NULL when top_k is 0
  */
 ESPALIER_API espalier_status espalier_session_forward(
-    espalier_session* session, int32_t batch, const int32_t* seq, const int32_t* tree_begin, const int32_t* token,
-    const int32_t* parent, int32_t top_k, int32_t* top_k_token);
+    espalier_session* session, int32_t batch, const int32_t* seq, const int32_t* tree_begin,
+    const int32_t* token, const int32_t* parent, int32_t top_k, int32_t* top_k_token);
 
 /**
  * Exact verification of the last forward: the target's own choice at every node (arg-max, or Gumbel-max with noise
@@ -252,9 +263,10 @@ ESPALIER_API espalier_status espalier_session_verify(
     espalier_session* session, int32_t* choice, int32_t* path, int32_t* accept_len);
 
 // How the children of a node were produced: the rule by which they are verified.
-#define ESPALIER_POINT_MASS 0           // chosen without chance
-#define ESPALIER_WITH_REPLACEMENT 1     // independent draws from q
-#define ESPALIER_WITHOUT_REPLACEMENT 2  // draws from q, each conditioned on not repeating, in node order
+#define ESPALIER_POINT_MASS 0        // chosen without chance
+#define ESPALIER_WITH_REPLACEMENT 1  // independent draws from q
+#define ESPALIER_WITHOUT_REPLACEMENT \
+  2  // draws from q, each conditioned on not repeating, in node order
 
 /**
  * Speculative sampling of the last forward: emitted tokens have the law of the target, not the same text.
@@ -269,8 +281,8 @@ ESPALIER_API espalier_status espalier_session_verify(
  * Source: Leviathan et al., arXiv 2211.17192; SpecInfer; Sequoia, arXiv 2402.12374.
  */
 ESPALIER_API espalier_status espalier_session_verify_sampling(
-    espalier_session* session, const int32_t* scheme, const espalier_buffer* q, const int32_t* q_row, int32_t* path,
-    int32_t* accept_len, int32_t* bonus);
+    espalier_session* session, const int32_t* scheme, const espalier_buffer* q,
+    const int32_t* q_row, int32_t* path, int32_t* accept_len, int32_t* bonus);
 
 /**
  * Keeps the KV of node 0 and of the accepted path of every tree of the last forward, drops the rest.
@@ -278,8 +290,8 @@ ESPALIER_API espalier_status espalier_session_verify_sampling(
  *   path        [num_nodes]  i32  as espalier_session_verify wrote it; a chain of children from node 0
  *   accept_len  [batch]      i32  nodes of each path to keep; -1 keeps nothing of the tree, not even node 0
  */
-ESPALIER_API espalier_status espalier_session_commit(
-    espalier_session* session, const int32_t* path, const int32_t* accept_len);
+ESPALIER_API espalier_status
+espalier_session_commit(espalier_session* session, const int32_t* path, const int32_t* accept_len);
 
 // The noise that espalier_session_draw draws with.
 #define ESPALIER_TARGET_NOISE 0  // the noise of espalier_session_verify at the same position
@@ -296,20 +308,20 @@ ESPALIER_API espalier_status espalier_session_commit(
  *   q         [rows, vocab]   fp32  out: the processed law of node i into row q_row + i; NULL when not wanted
  */
 ESPALIER_API espalier_status espalier_session_draw(
-    espalier_session* session, int32_t num_nodes, const int32_t* node, int32_t k, int32_t noise, int32_t* token,
-    float* log_prob, espalier_buffer* q, int32_t q_row);
+    espalier_session* session, int32_t num_nodes, const int32_t* node, int32_t k, int32_t noise,
+    int32_t* token, float* log_prob, espalier_buffer* q, int32_t q_row);
 
 /** Copies raw logits of one node of the last forward: logits [vocab] fp32, vocab as the model's. */
-ESPALIER_API espalier_status espalier_session_logits(
-    espalier_session* session, int32_t node, float* logits, int32_t vocab);
+ESPALIER_API espalier_status
+espalier_session_logits(espalier_session* session, int32_t node, float* logits, int32_t vocab);
 
 /**
  * Chooses the layers whose hidden states the next forwards keep; none at first.
  *
  *   layer  [num_layers]  i32  0 for the embedding, i for the output of layer i; ascending
  */
-ESPALIER_API espalier_status espalier_session_keep_hidden(
-    espalier_session* session, const int32_t* layer, int32_t num_layers);
+ESPALIER_API espalier_status
+espalier_session_keep_hidden(espalier_session* session, const int32_t* layer, int32_t num_layers);
 
 /** Copies a kept hidden state of one node of the last forward: state [hidden] fp32, before the final norm. */
 ESPALIER_API espalier_status espalier_session_hidden(
@@ -327,7 +339,8 @@ ESPALIER_API espalier_status espalier_session_hidden(
  *   out    [rows, hidden]   fp32
  */
 ESPALIER_API espalier_status espalier_embed(
-    espalier_context* ctx, const espalier_buffer* table, const espalier_buffer* token, espalier_buffer* out);
+    espalier_context* ctx, const espalier_buffer* table, const espalier_buffer* token,
+    espalier_buffer* out);
 
 /**
  * Root mean square norm: out = x / sqrt(mean(x^2) + eps) * weight.
@@ -337,7 +350,8 @@ ESPALIER_API espalier_status espalier_embed(
  *   out     [rows, hidden]  fp32; may be x
  */
 ESPALIER_API espalier_status espalier_rms_norm(
-    espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* weight, float eps, espalier_buffer* out);
+    espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* weight, float eps,
+    espalier_buffer* out);
 
 /**
  * Product of few rows with a large weight: out = x w^T (+ bias) (+ residual), or
@@ -352,9 +366,9 @@ ESPALIER_API espalier_status espalier_rms_norm(
  *   out       [m, n]  fp32
  */
 ESPALIER_API espalier_status espalier_skinny_gemm(
-    espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* w, const espalier_buffer* up,
-    const espalier_buffer* bias, const espalier_buffer* up_bias, const espalier_buffer* residual,
-    espalier_buffer* out);
+    espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* w,
+    const espalier_buffer* up, const espalier_buffer* bias, const espalier_buffer* up_bias,
+    const espalier_buffer* residual, espalier_buffer* out);
 
 /**
  * Rotates q and k by their rows' angles and appends k and v to a paged cache.
@@ -369,7 +383,8 @@ ESPALIER_API espalier_status espalier_skinny_gemm(
  */
 ESPALIER_API espalier_status espalier_rope_and_append(
     espalier_context* ctx, espalier_buffer* q, const espalier_buffer* k, const espalier_buffer* v,
-    const espalier_buffer* cos_sin, const espalier_buffer* slot, espalier_buffer* k_cache, espalier_buffer* v_cache);
+    const espalier_buffer* cos_sin, const espalier_buffer* slot, espalier_buffer* k_cache,
+    espalier_buffer* v_cache);
 
 /**
  * Attention of draft tree nodes over a paged cache. Node r of sequence s = row_seq[r] sees the kv_len[s] committed
@@ -390,9 +405,10 @@ ESPALIER_API espalier_status espalier_rope_and_append(
  *   out            [rows, num_q_heads, head_dim]                   fp32
  */
 ESPALIER_API espalier_status espalier_tree_attention(
-    espalier_context* ctx, const espalier_buffer* q, const espalier_buffer* k_cache, const espalier_buffer* v_cache,
-    const espalier_buffer* page_table, const espalier_buffer* kv_len, const espalier_buffer* row_seq,
-    const espalier_buffer* depth, const espalier_buffer* ancestor_slot, float scale, int32_t window, float soft_cap,
+    espalier_context* ctx, const espalier_buffer* q, const espalier_buffer* k_cache,
+    const espalier_buffer* v_cache, const espalier_buffer* page_table,
+    const espalier_buffer* kv_len, const espalier_buffer* row_seq, const espalier_buffer* depth,
+    const espalier_buffer* ancestor_slot, float scale, int32_t window, float soft_cap,
     espalier_buffer* out);
 
 /**
@@ -417,8 +433,9 @@ ESPALIER_API espalier_status espalier_top_k(
  */
 ESPALIER_API espalier_status espalier_sample(
     espalier_context* ctx, const espalier_buffer* logits, const espalier_buffer* history,
-    const espalier_buffer* history_begin, const espalier_buffer* position, const espalier_sampling* sampling,
-    int32_t noise, espalier_buffer* token, espalier_buffer* prob);
+    const espalier_buffer* history_begin, const espalier_buffer* position,
+    const espalier_sampling* sampling, int32_t noise, espalier_buffer* token,
+    espalier_buffer* prob);
 
 /**
  * Verification: the longest path from the root on which each token is the target's own choice.
@@ -434,7 +451,8 @@ ESPALIER_API espalier_status espalier_sample(
  */
 ESPALIER_API espalier_status espalier_verify(
     espalier_context* ctx, const espalier_buffer* tree_begin, const espalier_buffer* token,
-    const espalier_buffer* parent, const espalier_buffer* choice, espalier_buffer* path, espalier_buffer* accept_len);
+    const espalier_buffer* parent, const espalier_buffer* choice, espalier_buffer* path,
+    espalier_buffer* accept_len);
 
 /**
  * Speculative sampling over draft trees, see espalier_session_verify_sampling.
@@ -452,9 +470,10 @@ ESPALIER_API espalier_status espalier_verify(
  */
 ESPALIER_API espalier_status espalier_verify_sampling(
     espalier_context* ctx, const espalier_buffer* tree_begin, const espalier_buffer* token,
-    const espalier_buffer* parent, const espalier_buffer* p, const espalier_buffer* scheme, const espalier_buffer* q,
-    const espalier_buffer* q_row, const espalier_buffer* position, const espalier_buffer* seed, espalier_buffer* path,
-    espalier_buffer* accept_len, espalier_buffer* bonus);
+    const espalier_buffer* parent, const espalier_buffer* p, const espalier_buffer* scheme,
+    const espalier_buffer* q, const espalier_buffer* q_row, const espalier_buffer* position,
+    const espalier_buffer* seed, espalier_buffer* path, espalier_buffer* accept_len,
+    espalier_buffer* bonus);
 
 /**
  * Copies KV rows between slots, in the given order, so that a later move may read what an earlier one wrote over.
@@ -464,8 +483,8 @@ ESPALIER_API espalier_status espalier_verify_sampling(
  *   v_cache   as k_cache
  */
 ESPALIER_API espalier_status espalier_commit_kv(
-    espalier_context* ctx, const espalier_buffer* from, const espalier_buffer* to, int32_t num_layers,
-    espalier_buffer* k_cache, espalier_buffer* v_cache);
+    espalier_context* ctx, const espalier_buffer* from, const espalier_buffer* to,
+    int32_t num_layers, espalier_buffer* k_cache, espalier_buffer* v_cache);
 
 #ifdef __cplusplus
 }

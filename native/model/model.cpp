@@ -102,7 +102,8 @@ void Model::describe(espalier_model_info* info) const {
   info->vocab = c.vocab;
   info->max_positions = c.max_positions;
   for (int32_t window : c.window) info->sliding_window = std::max(info->sliding_window, window);
-  info->weight_type = static_cast<int32_t>(layers_.empty() ? embedding_.weight.type : layers_[0].q.weight.type);
+  info->weight_type =
+      static_cast<int32_t>(layers_.empty() ? embedding_.weight.type : layers_[0].q.weight.type);
   info->tied_embeddings = c.tied_embeddings;
   for (const NamedWeight& w : all_) {
     info->num_parameters += w.weight.n * w.weight.k;
@@ -124,7 +125,8 @@ std::string Model::first_bad_weight() const {
 
 using namespace espalier;
 
-espalier_status espalier_model_load(espalier_context* ctx, const char* dir, espalier_model** model) {
+espalier_status espalier_model_load(
+    espalier_context* ctx, const char* dir, espalier_model** model) {
   return guarded("espalier_model_load", [&] {
     need(ctx, "ctx");
     need(dir, "dir");

@@ -83,8 +83,8 @@ struct RopeAndAppendArgs {
 };
 
 struct TreeAttentionArgs {
-  const float* q;         // [rows, num_q_heads, head_dim]
-  const void* k_cache;    // [num_pages, page_size, num_kv_heads, head_dim]
+  const float* q;       // [rows, num_q_heads, head_dim]
+  const void* k_cache;  // [num_pages, page_size, num_kv_heads, head_dim]
   const void* v_cache;
   Type kv_type;
   const int32_t* page_table;     // [batch, max_pages]
@@ -109,17 +109,17 @@ struct TopKArgs {
 };
 
 struct SampleArgs {
-  const float* logits;                 // [rows, vocab]
-  const int32_t* row;                  // [rows] rows of logits to draw from; null for all in order
-  const int32_t* history;              // tokens of the rows' contexts
-  const int32_t* history_begin;        // [rows + 1]
-  const int32_t* position;             // [rows] position of the token that is drawn
-  const espalier_sampling* sampling;   // [rows], host memory
-  int32_t noise;                       // ESPALIER_TARGET_NOISE or ESPALIER_DRAFT_NOISE
-  int32_t* token;                      // [rows, k]; -1 behind the law's last token, and in bad rows
-  float* log_prob;                     // [rows, k], or null
-  float* prob;                         // [rows, vocab], or null
-  int32_t* bad;                        // [rows] out: 1 where a logit is NaN or +inf, or no finite logit is left
+  const float* logits;                // [rows, vocab]
+  const int32_t* row;                 // [rows] rows of logits to draw from; null for all in order
+  const int32_t* history;             // tokens of the rows' contexts
+  const int32_t* history_begin;       // [rows + 1]
+  const int32_t* position;            // [rows] position of the token that is drawn
+  const espalier_sampling* sampling;  // [rows], host memory
+  int32_t noise;                      // ESPALIER_TARGET_NOISE or ESPALIER_DRAFT_NOISE
+  int32_t* token;                     // [rows, k]; -1 behind the law's last token, and in bad rows
+  float* log_prob;                    // [rows, k], or null
+  float* prob;                        // [rows, vocab], or null
+  int32_t* bad;  // [rows] out: 1 where a logit is NaN or +inf, or no finite logit is left
   int64_t rows;
   int32_t vocab, k;
 };
@@ -132,10 +132,10 @@ struct VerifyArgs {
 
 struct VerifySamplingArgs {
   const int32_t *tree_begin, *token, *parent;
-  const float* p;         // [num_nodes, vocab]
-  const int32_t* scheme;  // [num_nodes]
-  const float* q;         // [rows, vocab]
-  const int32_t* q_row;   // [num_nodes]
+  const float* p;           // [num_nodes, vocab]
+  const int32_t* scheme;    // [num_nodes]
+  const float* q;           // [rows, vocab]
+  const int32_t* q_row;     // [num_nodes]
   const int32_t* position;  // [batch]
   const uint64_t* seed;     // [batch, 2]
   int32_t *path, *accept_len, *bonus;
@@ -153,12 +153,14 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual int32_t kind() const = 0;  // ESPALIER_CPU or ESPALIER_CUDA
+  virtual int32_t kind() const = 0;          // ESPALIER_CPU or ESPALIER_CUDA
   virtual void* allocate(size_t bytes) = 0;  // zeroed and 64-byte aligned; throws std::bad_alloc
   virtual void release(void* data) = 0;
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
-  virtual void download(void* to, const void* from, size_t bytes) = 0;  // waits for the ops before it
-  virtual void copy(void* to, const void* from, size_t bytes) = 0;  // between two places of the device
+  virtual void download(
+      void* to, const void* from, size_t bytes) = 0;  // waits for the ops before it
+  virtual void copy(
+      void* to, const void* from, size_t bytes) = 0;  // between two places of the device
   virtual void synchronize() = 0;
   /** A weight of a model: the host's mapping itself on the CPU, a copy in the device's layout elsewhere. */
   virtual Weight prepare_weight(const void* host, Type type, int64_t n, int64_t k) = 0;

@@ -20,9 +20,12 @@ constexpr int kMaxThreads = 1024;
 
 // Why there is no CUDA device: set by espalier_backend_load.
 std::mutex cuda_mutex;
-std::string cuda_reason = "the CUDA backend (libespalier_cuda.so) is not loaded; add the linux-x86_64-gpu jar";
+std::string cuda_reason =
+    "the CUDA backend (libespalier_cuda.so) is not loaded; add the linux-x86_64-gpu jar";
 
-void copy_text(char* to, size_t size, const std::string& text) { std::snprintf(to, size, "%s", text.c_str()); }
+void copy_text(char* to, size_t size, const std::string& text) {
+  std::snprintf(to, size, "%s", text.c_str());
+}
 
 std::string processor_name() {
   std::ifstream in("/proc/cpuinfo");
@@ -52,12 +55,15 @@ const char* type_name(Type type) {
 
 /** A buffer's description after its checks, without memory. */
 std::unique_ptr<espalier_buffer> describe(
-    espalier_context* ctx, int32_t type, int32_t rank, const int64_t* shape, espalier_buffer** buffer) {
+    espalier_context* ctx, int32_t type, int32_t rank, const int64_t* shape,
+    espalier_buffer** buffer) {
   need(ctx, "ctx");
   need(shape, "shape");
   need(buffer, "buffer");
   if (type < ESPALIER_FP32 || type > ESPALIER_U64) {
-    fail(ESPALIER_INVALID_ARGUMENT, "type = %d, expected ESPALIER_FP32 (0) to ESPALIER_U64 (4)", type);
+    fail(
+        ESPALIER_INVALID_ARGUMENT, "type = %d, expected ESPALIER_FP32 (0) to ESPALIER_U64 (4)",
+        type);
   }
   if (rank < 1 || rank > 4) fail(ESPALIER_INVALID_ARGUMENT, "rank = %d, expected 1 to 4", rank);
   auto made = std::make_unique<espalier_buffer>();
@@ -67,7 +73,8 @@ std::unique_ptr<espalier_buffer> describe(
   for (int32_t i = 0; i < rank; ++i) {
     if (shape[i] < 0 || __builtin_mul_overflow(bytes, std::max<int64_t>(shape[i], 1), &bytes)) {
       fail(
-          ESPALIER_INVALID_ARGUMENT, "shape[%d] = %lld, expected >= 0 and less than 2^63 bytes in all", i,
+          ESPALIER_INVALID_ARGUMENT,
+          "shape[%d] = %lld, expected >= 0 and less than 2^63 bytes in all", i,
           static_cast<long long>(shape[i]));
     }
     made->shape.push_back(shape[i]);
@@ -80,7 +87,8 @@ void check_copy(const espalier_buffer* buffer, const void* data, int64_t bytes) 
   if (bytes != buffer->bytes()) {
     fail(
         ESPALIER_INVALID_ARGUMENT, "bytes = %lld, expected %lld, the size of the %s buffer",
-        static_cast<long long>(bytes), static_cast<long long>(buffer->bytes()), type_name(buffer->type));
+        static_cast<long long>(bytes), static_cast<long long>(buffer->bytes()),
+        type_name(buffer->type));
   }
   if (bytes > 0) need(data, "data");
 }
@@ -95,7 +103,8 @@ espalier_status espalier_backend_load(const char* path) {
     if (library == nullptr) {
       cuda_reason = std::string("espalier_cuda not loaded: ") + dlerror();
     } else {
-      cuda_reason = std::string("espalier_cuda not loaded: ") + path + " is no backend of this version";
+      cuda_reason =
+          std::string("espalier_cuda not loaded: ") + path + " is no backend of this version";
       dlclose(library);
     }
     fail(ESPALIER_UNAVAILABLE, "%s", cuda_reason.c_str());
@@ -111,7 +120,9 @@ espalier_status espalier_device_describe(int32_t entry, espalier_device_info* in
       fail(ESPALIER_INVALID_ARGUMENT, "info.size = %u, expected %zu", info->size, sizeof *info);
     }
     if (entry < 0 || entry >= espalier_device_count()) {
-      fail(ESPALIER_INVALID_ARGUMENT, "entry = %d, expected 0 to %d", entry, espalier_device_count() - 1);
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "entry = %d, expected 0 to %d", entry,
+          espalier_device_count() - 1);
     }
     *info = {};
     info->size = sizeof *info;
@@ -130,7 +141,8 @@ espalier_status espalier_device_describe(int32_t entry, espalier_device_info* in
   });
 }
 
-espalier_status espalier_context_create(int32_t kind, int32_t idx, int32_t num_threads, espalier_context** ctx) {
+espalier_status espalier_context_create(
+    int32_t kind, int32_t idx, int32_t num_threads, espalier_context** ctx) {
   return guarded("espalier_context_create", [&] {
     need(ctx, "ctx");
     if (kind == ESPALIER_CUDA) {
@@ -138,11 +150,16 @@ espalier_status espalier_context_create(int32_t kind, int32_t idx, int32_t num_t
       fail(ESPALIER_UNAVAILABLE, "%s", cuda_reason.c_str());
     }
     if (kind != ESPALIER_CPU) {
-      fail(ESPALIER_INVALID_ARGUMENT, "kind = %d, expected ESPALIER_CPU (0) or ESPALIER_CUDA (1)", kind);
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "kind = %d, expected ESPALIER_CPU (0) or ESPALIER_CUDA (1)",
+          kind);
     }
-    if (idx != 0) fail(ESPALIER_INVALID_ARGUMENT, "idx = %d, expected 0: there is one CPU device", idx);
+    if (idx != 0)
+      fail(ESPALIER_INVALID_ARGUMENT, "idx = %d, expected 0: there is one CPU device", idx);
     if (num_threads < 0 || num_threads > kMaxThreads) {
-      fail(ESPALIER_INVALID_ARGUMENT, "num_threads = %d, expected 0 to %d", num_threads, kMaxThreads);
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "num_threads = %d, expected 0 to %d", num_threads,
+          kMaxThreads);
     }
     auto made = std::make_unique<espalier_context>();
     made->device = std::make_shared<Device>();
@@ -162,23 +179,27 @@ espalier_status espalier_synchronize(espalier_context* ctx) {
 }
 
 espalier_status espalier_buffer_create(
-    espalier_context* ctx, int32_t type, int32_t rank, const int64_t* shape, espalier_buffer** buffer) {
+    espalier_context* ctx, int32_t type, int32_t rank, const int64_t* shape,
+    espalier_buffer** buffer) {
   return guarded("espalier_buffer_create", [&] {
     auto made = describe(ctx, type, rank, shape, buffer);
-    made->data = ctx->device->backend->allocate(static_cast<size_t>(std::max<int64_t>(made->bytes(), 1)));
+    made->data =
+        ctx->device->backend->allocate(static_cast<size_t>(std::max<int64_t>(made->bytes(), 1)));
     made->owned = true;
     *buffer = made.release();
   });
 }
 
 espalier_status espalier_buffer_wrap(
-    espalier_context* ctx, void* data, int32_t type, int32_t rank, const int64_t* shape, espalier_buffer** buffer) {
+    espalier_context* ctx, void* data, int32_t type, int32_t rank, const int64_t* shape,
+    espalier_buffer** buffer) {
   return guarded("espalier_buffer_wrap", [&] {
     auto made = describe(ctx, type, rank, shape, buffer);
     if (made->bytes() > 0) need(data, "data");
     if (reinterpret_cast<uintptr_t>(data) % type_bytes(made->type) != 0) {
       fail(
-          ESPALIER_INVALID_ARGUMENT, "data = %p, expected alignment to %lld bytes, the size of a %s element", data,
+          ESPALIER_INVALID_ARGUMENT,
+          "data = %p, expected alignment to %lld bytes, the size of a %s element", data,
           static_cast<long long>(type_bytes(made->type)), type_name(made->type));
     }
     made->data = data;

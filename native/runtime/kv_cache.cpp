@@ -3,8 +3,8 @@
 namespace espalier {
 
 KvCache::KvCache(
-    std::shared_ptr<Device> device, int32_t num_layers, int64_t num_pages, int32_t page_size, int64_t row_elements,
-    Type type)
+    std::shared_ptr<Device> device, int32_t num_layers, int64_t num_pages, int32_t page_size,
+    int64_t row_elements, Type type)
     : device_(std::move(device)),
       num_layers_(num_layers),
       page_size_(page_size),
@@ -14,8 +14,9 @@ KvCache::KvCache(
       owners_(static_cast<size_t>(num_pages), 0) {
   int64_t bytes = 0;
   if (__builtin_mul_overflow(layer_bytes(), int64_t{num_layers}, &bytes)) {
-    fail(ESPALIER_OUT_OF_MEMORY, "num_pages = %lld, expected fewer: the cache exceeds 2^63 bytes",
-         static_cast<long long>(num_pages));
+    fail(
+        ESPALIER_OUT_OF_MEMORY, "num_pages = %lld, expected fewer: the cache exceeds 2^63 bytes",
+        static_cast<long long>(num_pages));
   }
   k_ = Memory(device_, static_cast<size_t>(bytes));
   v_ = Memory(device_, static_cast<size_t>(bytes));
@@ -35,7 +36,8 @@ void KvCache::drop(int32_t page) {
 
 void KvCache::make_writable(std::vector<int32_t>* pages, int32_t first, int32_t last) {
   if (last <= first) return;
-  const size_t begin = static_cast<size_t>(first / page_size_), end = static_cast<size_t>((last - 1) / page_size_) + 1;
+  const size_t begin = static_cast<size_t>(first / page_size_),
+               end = static_cast<size_t>((last - 1) / page_size_) + 1;
   int64_t wanted = end > pages->size() ? static_cast<int64_t>(end - pages->size()) : 0;
   for (size_t i = begin; i < pages->size() && i < end; ++i) {
     if (owners_[static_cast<size_t>((*pages)[i])] > 1) ++wanted;
@@ -43,8 +45,10 @@ void KvCache::make_writable(std::vector<int32_t>* pages, int32_t first, int32_t 
   if (wanted > num_free()) {
     fail(
         ESPALIER_OUT_OF_MEMORY,
-        "KV pages: %lld needed, %lld of %lld free; close sequences, or open the session with more num_pages",
-        static_cast<long long>(wanted), static_cast<long long>(num_free()), static_cast<long long>(num_pages_));
+        "KV pages: %lld needed, %lld of %lld free; close sequences, or open the session with more "
+        "num_pages",
+        static_cast<long long>(wanted), static_cast<long long>(num_free()),
+        static_cast<long long>(num_pages_));
   }
   std::vector<int32_t> from, to;
   for (size_t i = begin; i < pages->size() && i < end; ++i) {
@@ -52,7 +56,8 @@ void KvCache::make_writable(std::vector<int32_t>* pages, int32_t first, int32_t 
     if (owners_[static_cast<size_t>(old)] == 1) continue;
     const int32_t page = take();
     // Rows before `first` are still read; those from it on are written anew.
-    const int32_t used = std::min<int32_t>(page_size_, std::max<int32_t>(0, first - static_cast<int32_t>(i) * page_size_));
+    const int32_t used = std::min<int32_t>(
+        page_size_, std::max<int32_t>(0, first - static_cast<int32_t>(i) * page_size_));
     for (int32_t row = 0; row < used; ++row) {
       from.push_back(old * page_size_ + row);
       to.push_back(page * page_size_ + row);

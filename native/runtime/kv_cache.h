@@ -17,8 +17,8 @@ namespace espalier {
 class KvCache {
  public:
   KvCache(
-      std::shared_ptr<Device> device, int32_t num_layers, int64_t num_pages, int32_t page_size, int64_t row_elements,
-      Type type);
+      std::shared_ptr<Device> device, int32_t num_layers, int64_t num_pages, int32_t page_size,
+      int64_t row_elements, Type type);
 
   /** Gives a table pages of its own for positions first to last - 1; positions before first stay readable. */
   void make_writable(std::vector<int32_t>* pages, int32_t first, int32_t last);
@@ -54,7 +54,7 @@ class KvCache {
   Memory k_, v_;                 // [num_layers, num_pages, page_size, num_kv_heads, head_dim]
   std::vector<int32_t> owners_;  // [num_pages] sequences that have the page
   std::vector<int32_t> free_;
-  Scratch moves_;                // [2, num_moves] on the device
+  Scratch moves_;  // [2, num_moves] on the device
 };
 
 }  // namespace espalier

@@ -24,7 +24,9 @@ class Claim {
  public:
   explicit Claim(Device& device) : device_(device) {
     if (device_.in_use.exchange(true, std::memory_order_acquire)) {
-      fail(ESPALIER_INVALID_STATE, "in use by another thread; one thread at a time may use a context and its sessions");
+      fail(
+          ESPALIER_INVALID_STATE,
+          "in use by another thread; one thread at a time may use a context and its sessions");
     }
   }
   ~Claim() { device_.in_use.store(false, std::memory_order_release); }

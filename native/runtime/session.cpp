@@ -35,18 +35,20 @@ int32_t page_size_of(const espalier_session_options& o) {
 
 int32_t max_nodes_of(const espalier_session_options& o) {
   const int32_t nodes = o.max_nodes == 0 ? kDefaultMaxNodes : o.max_nodes;
-  if (nodes < 1 || nodes > 4096) fail(ESPALIER_INVALID_ARGUMENT, "max_nodes = %d, expected 1 to 4096", nodes);
+  if (nodes < 1 || nodes > 4096)
+    fail(ESPALIER_INVALID_ARGUMENT, "max_nodes = %d, expected 1 to 4096", nodes);
   return nodes;
 }
 
 int64_t num_pages_of(const espalier_session_options& o, const ModelConfig& c) {
   const int64_t size = page_size_of(o);
-  const int64_t pages =
-      o.num_pages == 0 ? (int64_t{c.max_positions} + max_nodes_of(o) + size - 1) / size : o.num_pages;
+  const int64_t pages = o.num_pages == 0
+                            ? (int64_t{c.max_positions} + max_nodes_of(o) + size - 1) / size
+                            : o.num_pages;
   if (pages < 1 || pages > INT32_MAX / size) {
     fail(
-        ESPALIER_INVALID_ARGUMENT, "num_pages = %lld, expected 1 to %lld", static_cast<long long>(pages),
-        static_cast<long long>(INT32_MAX / size));
+        ESPALIER_INVALID_ARGUMENT, "num_pages = %lld, expected 1 to %lld",
+        static_cast<long long>(pages), static_cast<long long>(INT32_MAX / size));
   }
   return pages;
 }
@@ -54,18 +56,21 @@ int64_t num_pages_of(const espalier_session_options& o, const ModelConfig& c) {
 Type kv_type_of(const espalier_session_options& o, const Model& model) {
   if (o.kv_type == 0) return model.layer(0).k.weight.type;
   if (o.kv_type < 1 + ESPALIER_FP32 || o.kv_type > 1 + ESPALIER_FP16) {
-    fail(ESPALIER_INVALID_ARGUMENT, "kv_type = %d, expected 0 or 1 + fp32 (0), bf16 (1) or fp16 (2)", o.kv_type);
+    fail(
+        ESPALIER_INVALID_ARGUMENT, "kv_type = %d, expected 0 or 1 + fp32 (0), bf16 (1) or fp16 (2)",
+        o.kv_type);
   }
   return static_cast<Type>(o.kv_type - 1);
 }
 
 /** A buffer of laws: [rows, vocab] fp32 of this device. */
 void check_laws(const espalier_buffer& q, const std::shared_ptr<Device>& device, int32_t vocab) {
-  if (q.device != device) fail(ESPALIER_INVALID_ARGUMENT, "q is of another context, expected the session's");
+  if (q.device != device)
+    fail(ESPALIER_INVALID_ARGUMENT, "q is of another context, expected the session's");
   if (q.type != Type::kFp32 || q.shape.size() != 2 || q.shape[1] != vocab) {
     fail(
-        ESPALIER_INVALID_ARGUMENT, "q has rank %zu and last axis %lld, expected fp32 [rows, %d]", q.shape.size(),
-        static_cast<long long>(q.shape.back()), vocab);
+        ESPALIER_INVALID_ARGUMENT, "q has rank %zu and last axis %lld, expected fp32 [rows, %d]",
+        q.shape.size(), static_cast<long long>(q.shape.back()), vocab);
   }
 }
 
@@ -73,7 +78,9 @@ bool has_children(const Batch& batch, int32_t node) {
   const int32_t tree = batch.tree[static_cast<size_t>(node)];
   const int32_t first = batch.tree_begin[static_cast<size_t>(tree)];
   const auto begin = batch.parent.begin() + first;
-  return std::find(begin, batch.parent.begin() + batch.tree_begin[static_cast<size_t>(tree) + 1], node - first) !=
+  return std::find(
+             begin, batch.parent.begin() + batch.tree_begin[static_cast<size_t>(tree) + 1],
+             node - first) !=
          batch.parent.begin() + batch.tree_begin[static_cast<size_t>(tree) + 1];
 }
 
@@ -87,7 +94,8 @@ size_t put(std::vector<int32_t>* area, const std::vector<int32_t>& part) {
 }  // namespace
 
 Session::Session(
-    std::shared_ptr<Device> device, std::shared_ptr<const Model> model, const espalier_session_options& options)
+    std::shared_ptr<Device> device, std::shared_ptr<const Model> model,
+    const espalier_session_options& options)
     : device_(std::move(device)),
       model_(std::move(model)),
       backend_(*device_->backend),
@@ -149,7 +157,9 @@ int32_t Session::sequence_length(int32_t seq) { return sequence(seq).length(); }
 void Session::rollback(int32_t seq, int32_t length) {
   Sequence& s = sequence(seq);
   if (length < 0 || length > s.length()) {
-    fail(ESPALIER_INVALID_ARGUMENT, "length = %d, expected 0 to %d, the sequence's length", length, s.length());
+    fail(
+        ESPALIER_INVALID_ARGUMENT, "length = %d, expected 0 to %d, the sequence's length", length,
+        s.length());
   }
   drop_scores();
   s.tokens.resize(static_cast<size_t>(length));
@@ -174,7 +184,9 @@ void Session::drop_scores() {
 void Session::check_tokens(const int32_t* token, int32_t count) const {
   for (int32_t i = 0; i < count; ++i) {
     if (token[i] < 0 || token[i] >= config_.vocab) {
-      fail(ESPALIER_INVALID_ARGUMENT, "token[%d] = %d, expected 0 to %d", i, token[i], config_.vocab - 1);
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "token[%d] = %d, expected 0 to %d", i, token[i],
+          config_.vocab - 1);
     }
   }
 }
@@ -186,17 +198,19 @@ void Session::need_scores() const {
 void Session::check_node(int32_t node, const char* what) const {
   if (node < 0 || node >= batch_.num_nodes()) {
     fail(
-        ESPALIER_INVALID_ARGUMENT, "%s = %d, expected 0 to %d, the nodes of the last forward", what, node,
-        batch_.num_nodes() - 1);
+        ESPALIER_INVALID_ARGUMENT, "%s = %d, expected 0 to %d, the nodes of the last forward", what,
+        node, batch_.num_nodes() - 1);
   }
 }
 
 void Session::fail_bad_logits(int32_t node) const {
   const std::string weight = model_->first_bad_weight();
   fail(
-      ESPALIER_NOT_A_NUMBER, "logits after node %d (token %d) hold NaN or infinity, expected finite numbers; %s%s%s",
-      node, batch_.token[static_cast<size_t>(node)], weight.empty() ? "all weights are finite" : "weight ",
-      weight.c_str(), weight.empty() ? ", so an activation overflowed" : " is not finite");
+      ESPALIER_NOT_A_NUMBER,
+      "logits after node %d (token %d) hold NaN or infinity, expected finite numbers; %s%s%s", node,
+      batch_.token[static_cast<size_t>(node)],
+      weight.empty() ? "all weights are finite" : "weight ", weight.c_str(),
+      weight.empty() ? ", so an activation overflowed" : " is not finite");
 }
 
 // ---------------------------------------------------------------------------------------------------------- forward
@@ -213,8 +227,10 @@ void Session::place(const Batch& batch) {
         if (s.length() + batch.depth[i] >= config_.max_positions) {
           fail(
               ESPALIER_INVALID_ARGUMENT,
-              "node %d of sequence %d is at position %d, expected at most %d; the model's context is full",
-              i - batch.tree_begin[b], batch.seq[b], s.length() + batch.depth[i], config_.max_positions - 1);
+              "node %d of sequence %d is at position %d, expected at most %d; the model's context "
+              "is full",
+              i - batch.tree_begin[b], batch.seq[b], s.length() + batch.depth[i],
+              config_.max_positions - 1);
         }
       }
       cache_.make_writable(&s.pages, s.length(), s.length() + tree_len);
@@ -234,7 +250,8 @@ void Session::place(const Batch& batch) {
   cos_sin_host_.resize(static_cast<size_t>(rows) * 2 * half);
   for (int32_t b = 0; b < batch.size(); ++b) {
     const Sequence& s = sequence(batch.seq[b]);
-    std::copy(s.pages.begin(), s.pages.end(), page_table.begin() + static_cast<ptrdiff_t>(b) * max_pages);
+    std::copy(
+        s.pages.begin(), s.pages.end(), page_table.begin() + static_cast<ptrdiff_t>(b) * max_pages);
     kv_len.push_back(s.length());
     for (int32_t i = batch.tree_begin[b]; i < batch.tree_begin[b + 1]; ++i) {
       slot.push_back(cache_.slot(s.pages, s.length() + i - batch.tree_begin[b]));
@@ -281,14 +298,18 @@ void Session::run(const Batch& batch, bool scores) {
   if (!scores) return;
   const Weight& norm = model_->final_norm().weight;
   backend_.rms_norm(
-      {x_.as<float>(), norm.data, norm.type, config_.rms_norm_eps, h_.as<float>(), rows, config_.hidden});
-  backend_.skinny_gemm({h_.as<float>(), model_->lm_head().weight, {}, {}, {}, nullptr, logits_.as<float>(), rows});
+      {x_.as<float>(), norm.data, norm.type, config_.rms_norm_eps, h_.as<float>(), rows,
+       config_.hidden});
+  backend_.skinny_gemm(
+      {h_.as<float>(), model_->lm_head().weight, {}, {}, {}, nullptr, logits_.as<float>(), rows});
 }
 
 void Session::run_layer(int32_t i, int64_t rows) {
   const LayerWeights& w = model_->layer(i);
-  float *x = x_.as<float>(), *h = h_.as<float>(), *q = q_.as<float>(), *k = k_.as<float>(), *v = v_.as<float>();
-  const auto norm = [&](const float* in, const Weight& weight, float* out, int64_t n, int64_t size) {
+  float *x = x_.as<float>(), *h = h_.as<float>(), *q = q_.as<float>(), *k = k_.as<float>(),
+        *v = v_.as<float>();
+  const auto norm = [&](const float* in, const Weight& weight, float* out, int64_t n,
+                        int64_t size) {
     backend_.rms_norm({in, weight.data, weight.type, config_.rms_norm_eps, out, n, size});
   };
 
@@ -301,8 +322,8 @@ void Session::run_layer(int32_t i, int64_t rows) {
     norm(k, w.k_norm.weight, k, rows * config_.num_kv_heads, config_.head_dim);
   }
   backend_.rope_and_append(
-      {q, k, v, cos_sin_.as<float>(), slot_, cache_.k_layer(i), cache_.v_layer(i), cache_.type(), rows,
-       config_.num_q_heads, config_.num_kv_heads, config_.head_dim});
+      {q, k, v, cos_sin_.as<float>(), slot_, cache_.k_layer(i), cache_.v_layer(i), cache_.type(),
+       rows, config_.num_q_heads, config_.num_kv_heads, config_.head_dim});
 
   TreeAttentionArgs attention = attention_;
   attention.q = q;
@@ -321,7 +342,8 @@ void Session::run_layer(int32_t i, int64_t rows) {
 
   norm(x, w.post_norm.weight, h, rows, config_.hidden);
   backend_.skinny_gemm(
-      {h, w.gate.weight, w.up.weight, w.gate_bias.weight, w.up_bias.weight, nullptr, mlp_.as<float>(), rows});
+      {h, w.gate.weight, w.up.weight, w.gate_bias.weight, w.up_bias.weight, nullptr,
+       mlp_.as<float>(), rows});
   backend_.skinny_gemm({mlp_.as<float>(), w.down.weight, {}, w.down_bias.weight, {}, x, x, rows});
 }
 
@@ -341,7 +363,8 @@ void Session::prefill(int32_t seq, const int32_t* token, int32_t num_tokens) {
   check_tokens(token, num_tokens);
   if (num_tokens > config_.max_positions - s.length()) {
     fail(
-        ESPALIER_INVALID_ARGUMENT, "num_tokens = %d, expected at most %d: %d of the model's %d positions are taken",
+        ESPALIER_INVALID_ARGUMENT,
+        "num_tokens = %d, expected at most %d: %d of the model's %d positions are taken",
         num_tokens, config_.max_positions - s.length(), s.length(), config_.max_positions);
   }
   drop_scores();
@@ -365,26 +388,31 @@ void Session::prefill(int32_t seq, const int32_t* token, int32_t num_tokens) {
 }
 
 void Session::forward(
-    int32_t batch, const int32_t* seq, const int32_t* tree_begin, const int32_t* token, const int32_t* parent,
-    int32_t top_k, int32_t* top_k_token) {
+    int32_t batch, const int32_t* seq, const int32_t* tree_begin, const int32_t* token,
+    const int32_t* parent, int32_t top_k, int32_t* top_k_token) {
   if (batch < 1) fail(ESPALIER_INVALID_ARGUMENT, "batch = %d, expected >= 1", batch);
   need(seq, "seq");
   need(tree_begin, "tree_begin");
   need(token, "token");
   need(parent, "parent");
   const int32_t most = std::min(kMaxTopK, config_.vocab);
-  if (top_k < 0 || top_k > most) fail(ESPALIER_INVALID_ARGUMENT, "top_k = %d, expected 0 to %d", top_k, most);
+  if (top_k < 0 || top_k > most)
+    fail(ESPALIER_INVALID_ARGUMENT, "top_k = %d, expected 0 to %d", top_k, most);
   if (top_k > 0) need(top_k_token, "top_k_token");
-  if (tree_begin[0] != 0) fail(ESPALIER_INVALID_ARGUMENT, "tree_begin[0] = %d, expected 0", tree_begin[0]);
+  if (tree_begin[0] != 0)
+    fail(ESPALIER_INVALID_ARGUMENT, "tree_begin[0] = %d, expected 0", tree_begin[0]);
   Batch made;
   for (int32_t b = 0; b < batch; ++b) {
     sequence(seq[b]);
     if (std::find(made.seq.begin(), made.seq.end(), seq[b]) != made.seq.end()) {
-      fail(ESPALIER_INVALID_ARGUMENT, "seq[%d] = %d, expected a sequence that is not in the batch yet", b, seq[b]);
+      fail(
+          ESPALIER_INVALID_ARGUMENT,
+          "seq[%d] = %d, expected a sequence that is not in the batch yet", b, seq[b]);
     }
     if (tree_begin[b + 1] <= tree_begin[b] || tree_begin[b + 1] > max_nodes_) {
       fail(
-          ESPALIER_INVALID_ARGUMENT, "tree_begin[%d] = %d, expected %d to %d, max_nodes of the session", b + 1,
+          ESPALIER_INVALID_ARGUMENT,
+          "tree_begin[%d] = %d, expected %d to %d, max_nodes of the session", b + 1,
           tree_begin[b + 1], tree_begin[b] + 1, max_nodes_);
     }
     made.seq.push_back(seq[b]);
@@ -392,10 +420,11 @@ void Session::forward(
       const int32_t at = i - tree_begin[b];
       if (at == 0 ? parent[i] != -1 : (parent[i] < 0 || parent[i] >= at)) {
         fail(
-            ESPALIER_INVALID_ARGUMENT, "parent of node %d of tree %d = %d, expected %s", at, b, parent[i],
-            at == 0 ? "-1" : "an earlier node");
+            ESPALIER_INVALID_ARGUMENT, "parent of node %d of tree %d = %d, expected %s", at, b,
+            parent[i], at == 0 ? "-1" : "an earlier node");
       }
-      made.depth.push_back(at == 0 ? 0 : made.depth[static_cast<size_t>(tree_begin[b] + parent[i])] + 1);
+      made.depth.push_back(
+          at == 0 ? 0 : made.depth[static_cast<size_t>(tree_begin[b] + parent[i])] + 1);
       made.tree.push_back(b);
     }
   }
@@ -419,8 +448,8 @@ void Session::forward(
 // ------------------------------------------------------------------------------------------- choosing and verifying
 
 void Session::sample(
-    const std::vector<int32_t>& nodes, int32_t k, int32_t noise, int32_t* token, float* log_prob, float* prob,
-    int32_t* bad) {
+    const std::vector<int32_t>& nodes, int32_t k, int32_t noise, int32_t* token, float* log_prob,
+    float* prob, int32_t* bad) {
   const size_t n = nodes.size();
   history_.clear();
   history_begin_.assign(1, 0);
@@ -432,7 +461,8 @@ void Session::sample(
     const int32_t depth = batch_.depth[static_cast<size_t>(node)];
     sampling_.push_back(s.sampling);
     position.push_back(s.length() + depth + 1);
-    if (has_penalties(s.sampling)) {  // the context of the node: committed tokens, then the path from the root
+    if (has_penalties(
+            s.sampling)) {  // the context of the node: committed tokens, then the path from the root
       history_.insert(history_.end(), s.tokens.begin(), s.tokens.end());
       const size_t path_begin = history_.size();
       for (int32_t i = node; i >= 0;) {
@@ -473,9 +503,11 @@ void Session::verify(int32_t* choice, int32_t* path, int32_t* accept_len) {
   need(path, "path");
   need(accept_len, "accept_len");
   need_scores();
-  const size_t n = static_cast<size_t>(batch_.num_nodes()), batch = static_cast<size_t>(batch_.size());
+  const size_t n = static_cast<size_t>(batch_.num_nodes()),
+               batch = static_cast<size_t>(batch_.size());
   int32_t* ints = verify_ints_.at_least<int32_t>(device_, 2 * batch + 1 + 5 * n);
-  int32_t *tree_begin = ints, *token = tree_begin + batch + 1, *parent = token + n, *out = parent + n;
+  int32_t *tree_begin = ints, *token = tree_begin + batch + 1, *parent = token + n,
+          *out = parent + n;
   // One piece: choice, bad and path of every node, accept_len of every tree.
   int32_t *choice_out = out, *bad_out = out + n, *path_out = out + 2 * n, *len_out = out + 3 * n;
   backend_.upload(tree_begin, batch_.tree_begin.data(), (batch + 1) * sizeof(int32_t));
@@ -490,8 +522,10 @@ void Session::verify(int32_t* choice, int32_t* path, int32_t* accept_len) {
 
   // A node whose logits are no numbers has no choice, so no path leads through it; only one that is reached fails.
   for (size_t b = 0; b < batch; ++b) {
-    const size_t first = static_cast<size_t>(batch_.tree_begin[b]), len = static_cast<size_t>(result[3 * n + b]);
-    const size_t last = first + (len == 0 ? 0 : static_cast<size_t>(result[2 * n + first + len - 1]));
+    const size_t first = static_cast<size_t>(batch_.tree_begin[b]),
+                 len = static_cast<size_t>(result[3 * n + b]);
+    const size_t last =
+        first + (len == 0 ? 0 : static_cast<size_t>(result[2 * n + first + len - 1]));
     if (result[n + last] != 0) fail_bad_logits(static_cast<int32_t>(last));
   }
   std::copy_n(result.begin(), n, choice);
@@ -503,31 +537,34 @@ void Session::verify(int32_t* choice, int32_t* path, int32_t* accept_len) {
 }
 
 void Session::verify_sampling(
-    const int32_t* scheme, const espalier_buffer* q, const int32_t* q_row, int32_t* path, int32_t* accept_len,
-    int32_t* bonus) {
+    const int32_t* scheme, const espalier_buffer* q, const int32_t* q_row, int32_t* path,
+    int32_t* accept_len, int32_t* bonus) {
   need(scheme, "scheme");
   need(q_row, "q_row");
   need(path, "path");
   need(accept_len, "accept_len");
   need(bonus, "bonus");
   need_scores();
-  const size_t n = static_cast<size_t>(batch_.num_nodes()), batch = static_cast<size_t>(batch_.size());
+  const size_t n = static_cast<size_t>(batch_.num_nodes()),
+               batch = static_cast<size_t>(batch_.size());
   if (q != nullptr) check_laws(*q, device_, config_.vocab);
   const int64_t laws = q == nullptr ? 0 : q->shape[0];
   for (size_t i = 0; i < n; ++i) {
     if (scheme[i] < ESPALIER_POINT_MASS || scheme[i] > ESPALIER_WITHOUT_REPLACEMENT) {
       fail(ESPALIER_INVALID_ARGUMENT, "scheme[%zu] = %d, expected 0, 1 or 2", i, scheme[i]);
     }
-    const int32_t least = scheme[i] == ESPALIER_POINT_MASS || !has_children(batch_, static_cast<int32_t>(i)) ? -1 : 0;
+    const int32_t least =
+        scheme[i] == ESPALIER_POINT_MASS || !has_children(batch_, static_cast<int32_t>(i)) ? -1 : 0;
     if (q_row[i] < least || q_row[i] >= laws) {
       fail(
-          ESPALIER_INVALID_ARGUMENT, "q_row[%zu] = %d, expected %d to %lld, the rows of q", i, q_row[i], least,
-          static_cast<long long>(laws - 1));
+          ESPALIER_INVALID_ARGUMENT, "q_row[%zu] = %d, expected %d to %lld, the rows of q", i,
+          q_row[i], least, static_cast<long long>(laws - 1));
     }
   }
   int32_t* ints = verify_ints_.at_least<int32_t>(device_, 4 * batch + 1 + 7 * n);
-  int32_t *tree_begin = ints, *position = tree_begin + batch + 1, *token = position + batch, *parent = token + n,
-          *schemes = parent + n, *rows = schemes + n, *chosen = rows + n, *out = chosen + n;
+  int32_t *tree_begin = ints, *position = tree_begin + batch + 1, *token = position + batch,
+          *parent = token + n, *schemes = parent + n, *rows = schemes + n, *chosen = rows + n,
+          *out = chosen + n;
   int32_t *bad_out = out, *path_out = out + n, *len_out = out + 2 * n, *bonus_out = len_out + batch;
   std::vector<int32_t> root_position, nodes(n);
   std::vector<uint64_t> seed;
@@ -586,13 +623,17 @@ void Session::commit(const int32_t* path, const int32_t* accept_len) {
   for (int32_t b = 0; b < batch_.size(); ++b) {
     const int32_t first = batch_.tree_begin[b], tree_len = batch_.tree_begin[b + 1] - first;
     if (accept_len[b] < -1 || accept_len[b] >= tree_len) {
-      fail(ESPALIER_INVALID_ARGUMENT, "accept_len[%d] = %d, expected -1 to %d", b, accept_len[b], tree_len - 1);
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "accept_len[%d] = %d, expected -1 to %d", b, accept_len[b],
+          tree_len - 1);
     }
     const Sequence& s = sequence(batch_.seq[b]);
     for (int32_t i = 0, at = 0; i < accept_len[b]; ++i) {
       const int32_t node = path[first + i];
       if (node <= at || node >= tree_len || batch_.parent[first + node] != at) {
-        fail(ESPALIER_INVALID_ARGUMENT, "path[%d] = %d, expected a child of node %d of tree %d", first + i, node, at, b);
+        fail(
+            ESPALIER_INVALID_ARGUMENT, "path[%d] = %d, expected a child of node %d of tree %d",
+            first + i, node, at, b);
       }
       at = node;
       if (node == i + 1) continue;  // in place already
@@ -606,14 +647,15 @@ void Session::commit(const int32_t* path, const int32_t* accept_len) {
     Sequence& s = sequence(batch_.seq[b]);
     const int32_t first = batch_.tree_begin[b];
     s.tokens.push_back(batch_.token[first]);
-    for (int32_t i = 0; i < accept_len[b]; ++i) s.tokens.push_back(batch_.token[first + path[first + i]]);
+    for (int32_t i = 0; i < accept_len[b]; ++i)
+      s.tokens.push_back(batch_.token[first + path[first + i]]);
   }
   drop_scores();
 }
 
 void Session::draw(
-    int32_t num_nodes, const int32_t* node, int32_t k, int32_t noise, int32_t* token, float* log_prob,
-    espalier_buffer* q, int32_t q_row) {
+    int32_t num_nodes, const int32_t* node, int32_t k, int32_t noise, int32_t* token,
+    float* log_prob, espalier_buffer* q, int32_t q_row) {
   if (num_nodes < 1) fail(ESPALIER_INVALID_ARGUMENT, "num_nodes = %d, expected >= 1", num_nodes);
   need(node, "node");
   need(token, "token");
@@ -621,7 +663,9 @@ void Session::draw(
   const int32_t most = std::min(kMaxTopK, config_.vocab);
   if (k < 1 || k > most) fail(ESPALIER_INVALID_ARGUMENT, "k = %d, expected 1 to %d", k, most);
   if (noise != ESPALIER_TARGET_NOISE && noise != ESPALIER_DRAFT_NOISE) {
-    fail(ESPALIER_INVALID_ARGUMENT, "noise = %d, expected ESPALIER_TARGET_NOISE (0) or ESPALIER_DRAFT_NOISE (1)", noise);
+    fail(
+        ESPALIER_INVALID_ARGUMENT,
+        "noise = %d, expected ESPALIER_TARGET_NOISE (0) or ESPALIER_DRAFT_NOISE (1)", noise);
   }
   for (int32_t i = 0; i < num_nodes; ++i) check_node(node[i], "node");
   float* prob = nullptr;
@@ -653,9 +697,11 @@ void Session::logits(int32_t node, float* out, int32_t vocab) {
   need(out, "logits");
   need_scores();
   check_node(node, "node");
-  if (vocab != config_.vocab) fail(ESPALIER_INVALID_ARGUMENT, "vocab = %d, expected %d", vocab, config_.vocab);
+  if (vocab != config_.vocab)
+    fail(ESPALIER_INVALID_ARGUMENT, "vocab = %d, expected %d", vocab, config_.vocab);
   backend_.download(
-      out, logits_.as<float>() + static_cast<int64_t>(node) * vocab, static_cast<size_t>(vocab) * sizeof(float));
+      out, logits_.as<float>() + static_cast<int64_t>(node) * vocab,
+      static_cast<size_t>(vocab) * sizeof(float));
 }
 
 void Session::keep_hidden(const int32_t* layer, int32_t num_layers) {
@@ -665,8 +711,8 @@ void Session::keep_hidden(const int32_t* layer, int32_t num_layers) {
     const int32_t least = i == 0 ? 0 : layer[i - 1] + 1;
     if (layer[i] < least || layer[i] > config_.num_layers) {
       fail(
-          ESPALIER_INVALID_ARGUMENT, "layer[%d] = %d, expected %d to %d, ascending", i, layer[i], least,
-          config_.num_layers);
+          ESPALIER_INVALID_ARGUMENT, "layer[%d] = %d, expected %d to %d, ascending", i, layer[i],
+          least, config_.num_layers);
     }
   }
   std::vector<Memory> made;
@@ -682,14 +728,18 @@ void Session::hidden(int32_t layer, int32_t node, float* out, int32_t hidden) {
   need(out, "state");
   need_scores();
   check_node(node, "node");
-  if (hidden != config_.hidden) fail(ESPALIER_INVALID_ARGUMENT, "hidden = %d, expected %d", hidden, config_.hidden);
+  if (hidden != config_.hidden)
+    fail(ESPALIER_INVALID_ARGUMENT, "hidden = %d, expected %d", hidden, config_.hidden);
   const auto found = std::find(hidden_layers_.begin(), hidden_layers_.end(), layer);
   if (found == hidden_layers_.end()) {
-    fail(ESPALIER_INVALID_ARGUMENT, "layer = %d, expected a layer that espalier_session_keep_hidden chose", layer);
+    fail(
+        ESPALIER_INVALID_ARGUMENT,
+        "layer = %d, expected a layer that espalier_session_keep_hidden chose", layer);
   }
   const Memory& kept = hidden_[static_cast<size_t>(found - hidden_layers_.begin())];
   backend_.download(
-      out, kept.as<float>() + static_cast<int64_t>(node) * hidden, static_cast<size_t>(hidden) * sizeof(float));
+      out, kept.as<float>() + static_cast<int64_t>(node) * hidden,
+      static_cast<size_t>(hidden) * sizeof(float));
 }
 
 }  // namespace espalier

@@ -38,7 +38,9 @@ struct Batch {
 
 class Session {
  public:
-  Session(std::shared_ptr<Device> device, std::shared_ptr<const Model> model, const espalier_session_options& options);
+  Session(
+      std::shared_ptr<Device> device, std::shared_ptr<const Model> model,
+      const espalier_session_options& options);
 
   Device& device() const { return *device_; }
 
@@ -51,16 +53,16 @@ class Session {
 
   void prefill(int32_t seq, const int32_t* token, int32_t num_tokens);
   void forward(
-      int32_t batch, const int32_t* seq, const int32_t* tree_begin, const int32_t* token, const int32_t* parent,
-      int32_t top_k, int32_t* top_k_token);
+      int32_t batch, const int32_t* seq, const int32_t* tree_begin, const int32_t* token,
+      const int32_t* parent, int32_t top_k, int32_t* top_k_token);
   void verify(int32_t* choice, int32_t* path, int32_t* accept_len);
   void verify_sampling(
-      const int32_t* scheme, const espalier_buffer* q, const int32_t* q_row, int32_t* path, int32_t* accept_len,
-      int32_t* bonus);
+      const int32_t* scheme, const espalier_buffer* q, const int32_t* q_row, int32_t* path,
+      int32_t* accept_len, int32_t* bonus);
   void commit(const int32_t* path, const int32_t* accept_len);
   void draw(
-      int32_t num_nodes, const int32_t* node, int32_t k, int32_t noise, int32_t* token, float* log_prob,
-      espalier_buffer* q, int32_t q_row);
+      int32_t num_nodes, const int32_t* node, int32_t k, int32_t noise, int32_t* token,
+      float* log_prob, espalier_buffer* q, int32_t q_row);
   void logits(int32_t node, float* out, int32_t vocab);
   void keep_hidden(const int32_t* layer, int32_t num_layers);
   void hidden(int32_t layer, int32_t node, float* out, int32_t hidden);
@@ -80,8 +82,8 @@ class Session {
   void keep(int32_t layer, int64_t rows);
   /** Draws after nodes of the batch; pointers are of the device. */
   void sample(
-      const std::vector<int32_t>& nodes, int32_t k, int32_t noise, int32_t* token, float* log_prob, float* prob,
-      int32_t* bad);
+      const std::vector<int32_t>& nodes, int32_t k, int32_t noise, int32_t* token, float* log_prob,
+      float* prob, int32_t* bad);
   /** Forgets the scores and the pages that were only theirs. */
   void drop_scores();
 

@@ -26,10 +26,14 @@ espalier_status espalier_session_create(
     need(options, "options");
     need(session, "session");
     if (options->size != sizeof *options) {
-      fail(ESPALIER_INVALID_ARGUMENT, "options.size = %u, expected %zu", options->size, sizeof *options);
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "options.size = %u, expected %zu", options->size,
+          sizeof *options);
     }
     if (model->model->kind() != ctx->device->backend->kind()) {
-      fail(ESPALIER_INVALID_ARGUMENT, "the model is on another kind of device, expected the context's");
+      fail(
+          ESPALIER_INVALID_ARGUMENT,
+          "the model is on another kind of device, expected the context's");
     }
     Claim claim(*ctx->device);
     *session = new espalier_session{Session(ctx->device, model->model, *options)};
@@ -77,12 +81,13 @@ espalier_status espalier_sequence_set_sampling(
 
 espalier_status espalier_session_prefill(
     espalier_session* session, int32_t seq, const int32_t* token, int32_t num_tokens) {
-  return on("espalier_session_prefill", session, [&](Session& s) { s.prefill(seq, token, num_tokens); });
+  return on(
+      "espalier_session_prefill", session, [&](Session& s) { s.prefill(seq, token, num_tokens); });
 }
 
 espalier_status espalier_session_forward(
-    espalier_session* session, int32_t batch, const int32_t* seq, const int32_t* tree_begin, const int32_t* token,
-    const int32_t* parent, int32_t top_k, int32_t* top_k_token) {
+    espalier_session* session, int32_t batch, const int32_t* seq, const int32_t* tree_begin,
+    const int32_t* token, const int32_t* parent, int32_t top_k, int32_t* top_k_token) {
   return on("espalier_session_forward", session, [&](Session& s) {
     s.forward(batch, seq, tree_begin, token, parent, top_k, top_k_token);
   });
@@ -90,12 +95,13 @@ espalier_status espalier_session_forward(
 
 espalier_status espalier_session_verify(
     espalier_session* session, int32_t* choice, int32_t* path, int32_t* accept_len) {
-  return on("espalier_session_verify", session, [&](Session& s) { s.verify(choice, path, accept_len); });
+  return on(
+      "espalier_session_verify", session, [&](Session& s) { s.verify(choice, path, accept_len); });
 }
 
 espalier_status espalier_session_verify_sampling(
-    espalier_session* session, const int32_t* scheme, const espalier_buffer* q, const int32_t* q_row, int32_t* path,
-    int32_t* accept_len, int32_t* bonus) {
+    espalier_session* session, const int32_t* scheme, const espalier_buffer* q,
+    const int32_t* q_row, int32_t* path, int32_t* accept_len, int32_t* bonus) {
   return on("espalier_session_verify_sampling", session, [&](Session& s) {
     s.verify_sampling(scheme, q, q_row, path, accept_len, bonus);
   });
@@ -107,22 +113,28 @@ espalier_status espalier_session_commit(
 }
 
 espalier_status espalier_session_draw(
-    espalier_session* session, int32_t num_nodes, const int32_t* node, int32_t k, int32_t noise, int32_t* token,
-    float* log_prob, espalier_buffer* q, int32_t q_row) {
+    espalier_session* session, int32_t num_nodes, const int32_t* node, int32_t k, int32_t noise,
+    int32_t* token, float* log_prob, espalier_buffer* q, int32_t q_row) {
   return on("espalier_session_draw", session, [&](Session& s) {
     s.draw(num_nodes, node, k, noise, token, log_prob, q, q_row);
   });
 }
 
-espalier_status espalier_session_logits(espalier_session* session, int32_t node, float* logits, int32_t vocab) {
+espalier_status espalier_session_logits(
+    espalier_session* session, int32_t node, float* logits, int32_t vocab) {
   return on("espalier_session_logits", session, [&](Session& s) { s.logits(node, logits, vocab); });
 }
 
-espalier_status espalier_session_keep_hidden(espalier_session* session, const int32_t* layer, int32_t num_layers) {
-  return on("espalier_session_keep_hidden", session, [&](Session& s) { s.keep_hidden(layer, num_layers); });
+espalier_status espalier_session_keep_hidden(
+    espalier_session* session, const int32_t* layer, int32_t num_layers) {
+  return on("espalier_session_keep_hidden", session, [&](Session& s) {
+    s.keep_hidden(layer, num_layers);
+  });
 }
 
 espalier_status espalier_session_hidden(
     espalier_session* session, int32_t layer, int32_t node, float* state, int32_t hidden) {
-  return on("espalier_session_hidden", session, [&](Session& s) { s.hidden(layer, node, state, hidden); });
+  return on("espalier_session_hidden", session, [&](Session& s) {
+    s.hidden(layer, node, state, hidden);
+  });
 }

@@ -13,7 +13,8 @@ namespace espalier {
 /** A failure with its status. The text follows `<what> = <got>, expected <rule>[; <what to do>]`. */
 class Error : public std::runtime_error {
  public:
-  Error(espalier_status status, const std::string& text) : std::runtime_error(text), status_(status) {}
+  Error(espalier_status status, const std::string& text)
+      : std::runtime_error(text), status_(status) {}
   espalier_status status() const { return status_; }
 
  private:
@@ -21,7 +22,8 @@ class Error : public std::runtime_error {
 };
 
 /** printf into an Error. */
-[[noreturn]] void fail(espalier_status status, const char* format, ...) __attribute__((format(printf, 2, 3)));
+[[noreturn]] void fail(espalier_status status, const char* format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /** Keeps the text for espalier_last_error, prefixed with the name of the call. */
 espalier_status report(const char* call, espalier_status status, const char* text) noexcept;

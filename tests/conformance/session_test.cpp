@@ -84,7 +84,8 @@ struct Session {
   }
   void forward(const Tokens& seqs, const Tokens& begin, const Tokens& token, const Tokens& parent) {
     ok(espalier_session_forward(
-        handle, static_cast<int32_t>(seqs.size()), seqs.data(), begin.data(), token.data(), parent.data(), 0, nullptr));
+        handle, static_cast<int32_t>(seqs.size()), seqs.data(), begin.data(), token.data(),
+        parent.data(), 0, nullptr));
   }
   Logits logits(int32_t node) {
     Logits out(static_cast<size_t>(fixture.shape.vocab));
@@ -117,7 +118,9 @@ Tokens random_parents(std::mt19937& rng, int count) {
   Tokens parent(static_cast<size_t>(count), -1);
   const unsigned kind = rng() % 3;
   for (int i = 1; i < count; ++i) {
-    const int back = kind == 0 ? 1 : kind == 1 ? 1 + static_cast<int>(rng() % 4) : 1 + static_cast<int>(rng() % i);
+    const int back = kind == 0   ? 1
+                     : kind == 1 ? 1 + static_cast<int>(rng() % 4)
+                                 : 1 + static_cast<int>(rng() % i);
     parent[static_cast<size_t>(i)] = std::max(0, i - back);
   }
   return parent;
@@ -125,7 +128,8 @@ Tokens random_parents(std::mt19937& rng, int count) {
 
 Tokens path_tokens(const Tokens& token, const Tokens& parent, int first, int node) {
   Tokens path;
-  for (int i = node; i >= 0; i = parent[static_cast<size_t>(first + i)]) path.push_back(token[static_cast<size_t>(first + i)]);
+  for (int i = node; i >= 0; i = parent[static_cast<size_t>(first + i)])
+    path.push_back(token[static_cast<size_t>(first + i)]);
   std::reverse(path.begin(), path.end());
   return path;
 }
@@ -139,7 +143,10 @@ const char* error() { return espalier_last_error(); }
 
 bool fails(espalier_status status, espalier_status expected, const char* part) {
   const bool good = status == expected && std::strstr(error(), part) != nullptr;
-  if (!good) std::printf("  status %d (expected %d), text: %s (expected to hold: %s)\n", status, expected, error(), part);
+  if (!good)
+    std::printf(
+        "  status %d (expected %d), text: %s (expected to hold: %s)\n", status, expected, error(),
+        part);
   return good;
 }
 
@@ -152,7 +159,8 @@ TEST(every_node_of_a_random_tree_has_the_bits_of_plain_decoding) {
   for (int prefix : {0, 1, 15, 16, 17, 31, 47, 64, 100}) {
     for (int nodes : {1, 2, 7, 8, 9, 16, 33, 64}) {
       const Tokens committed = random_tokens(rng, prefix, f.shape.vocab);
-      const Tokens token = random_tokens(rng, nodes, f.shape.vocab), parent = random_parents(rng, nodes);
+      const Tokens token = random_tokens(rng, nodes, f.shape.vocab),
+                   parent = random_parents(rng, nodes);
       const int32_t seq = s.create();
       s.prefill(seq, committed);
       s.forward({seq}, {0, nodes}, token, parent);
@@ -160,7 +168,9 @@ TEST(every_node_of_a_random_tree_has_the_bits_of_plain_decoding) {
       for (int i = 0; i < nodes; ++i) got.push_back(s.logits(i));
       for (int i = 0; i < nodes; i += nodes > 16 ? 5 : 1) {
         const Logits want = s.plain(joined(committed, path_tokens(token, parent, 0, i)));
-        CHECK_MSG(same_bits(got[static_cast<size_t>(i)], want), "prefix %d, nodes %d, node %d", prefix, nodes, i);
+        CHECK_MSG(
+            same_bits(got[static_cast<size_t>(i)], want), "prefix %d, nodes %d, node %d", prefix,
+            nodes, i);
       }
       ok(espalier_sequence_destroy(s.handle, seq));
     }
@@ -191,7 +201,9 @@ TEST(a_sequence_has_the_same_bits_in_a_ragged_batch_as_alone) {
         {seqs[b]}, {0, nodes}, Tokens(token.begin() + first, token.begin() + first + nodes),
         Tokens(parent.begin() + first, parent.begin() + first + nodes));
     for (int i = 0; i < nodes; ++i) {
-      CHECK_MSG(same_bits(together[static_cast<size_t>(first + i)], s.logits(i)), "tree %zu, node %d", b, i);
+      CHECK_MSG(
+          same_bits(together[static_cast<size_t>(first + i)], s.logits(i)), "tree %zu, node %d", b,
+          i);
     }
   }
 }
@@ -207,9 +219,11 @@ TEST(threads_do_not_change_bits) {
 TEST(commits_forks_and_rollbacks_leave_the_cache_that_the_tokens_alone_would) {
   for (int page_size : {16, 64}) {
     const Fixture f;
-    Session s(f, {.size = 0, .page_size = page_size, .kv_type = 0, .max_nodes = 0, .num_pages = 120});
+    Session s(
+        f, {.size = 0, .page_size = page_size, .kv_type = 0, .max_nodes = 0, .num_pages = 120});
     std::mt19937 rng(static_cast<unsigned>(page_size));
-    std::vector<std::pair<int32_t, Tokens>> live;  // sequences, and what the naive model says they hold
+    std::vector<std::pair<int32_t, Tokens>>
+        live;  // sequences, and what the naive model says they hold
     live.emplace_back(s.create(), Tokens{});
     for (int step = 0; step < 250; ++step) {
       auto& [seq, tokens] = live[rng() % live.size()];
@@ -231,7 +245,8 @@ TEST(commits_forks_and_rollbacks_leave_the_cache_that_the_tokens_alone_would) {
         case 2: {
           if (live.size() > 1 && rng() % 3 == 0) {
             ok(espalier_sequence_destroy(s.handle, seq));
-            live.erase(std::find_if(live.begin(), live.end(), [&](auto& l) { return l.first == seq; }));
+            live.erase(
+                std::find_if(live.begin(), live.end(), [&](auto& l) { return l.first == seq; }));
           }
           break;
         }
@@ -241,17 +256,21 @@ TEST(commits_forks_and_rollbacks_leave_the_cache_that_the_tokens_alone_would) {
             tokens.resize(10);
           }
           const int nodes = 1 + static_cast<int>(rng() % 24);
-          const Tokens token = random_tokens(rng, nodes, f.shape.vocab), parent = random_parents(rng, nodes);
+          const Tokens token = random_tokens(rng, nodes, f.shape.vocab),
+                       parent = random_parents(rng, nodes);
           s.forward({seq}, {0, nodes}, token, parent);
           // Commit the path to a random node.
           Tokens path(static_cast<size_t>(nodes), 0), up;
-          for (int i = static_cast<int>(rng() % static_cast<unsigned>(nodes)); i > 0; i = parent[static_cast<size_t>(i)]) up.push_back(i);
+          for (int i = static_cast<int>(rng() % static_cast<unsigned>(nodes)); i > 0;
+               i = parent[static_cast<size_t>(i)])
+            up.push_back(i);
           std::reverse(up.begin(), up.end());
           std::copy(up.begin(), up.end(), path.begin());
           const int32_t accept_len = rng() % 8 == 0 ? -1 : static_cast<int32_t>(up.size());
           ok(espalier_session_commit(s.handle, path.data(), &accept_len));
           if (accept_len >= 0) tokens.push_back(token[0]);
-          for (int i = 0; i < accept_len; ++i) tokens.push_back(token[static_cast<size_t>(up[static_cast<size_t>(i)])]);
+          for (int i = 0; i < accept_len; ++i)
+            tokens.push_back(token[static_cast<size_t>(up[static_cast<size_t>(i)])]);
         }
       }
       const auto& [check_seq, check_tokens] = live[rng() % live.size()];
@@ -259,7 +278,9 @@ TEST(commits_forks_and_rollbacks_leave_the_cache_that_the_tokens_alone_would) {
       if (step % 5 == 0) {
         s.forward({check_seq}, {0, 1}, {3}, {-1});
         const Logits got = s.logits(0);
-        CHECK_MSG(same_bits(got, s.plain(joined(check_tokens, {3}))), "page size %d, step %d", page_size, step);
+        CHECK_MSG(
+            same_bits(got, s.plain(joined(check_tokens, {3}))), "page size %d, step %d", page_size,
+            step);
       }
     }
     // All pages come back.
@@ -277,7 +298,11 @@ TEST(verify_follows_the_choices_and_choices_are_those_of_plain_decoding) {
   std::mt19937 rng(3);
   int accepted = 0;
   for (int round = 0; round < 24; ++round) {
-    espalier_sampling sampling = sampled(round % 3 == 0 ? 0.0f : round % 3 == 1 ? 0.9f : 6.0f, 100 + static_cast<uint64_t>(round));
+    espalier_sampling sampling = sampled(
+        round % 3 == 0   ? 0.0f
+        : round % 3 == 1 ? 0.9f
+                         : 6.0f,
+        100 + static_cast<uint64_t>(round));
     if (round % 2 == 1) sampling.repetition_penalty = 1.3f;
     if (round % 4 == 2) sampling.top_p = 0.8f;
     if (round % 5 == 3) sampling.min_p = 0.05f;
@@ -322,7 +347,8 @@ TEST(verify_follows_the_choices_and_choices_are_those_of_plain_decoding) {
     // draw with the target's noise is the same choice.
     int32_t drawn = -1;
     float log_prob = 0;
-    ok(espalier_session_draw(s.handle, 1, &right.back(), 1, ESPALIER_TARGET_NOISE, &drawn, &log_prob, nullptr, 0));
+    ok(espalier_session_draw(
+        s.handle, 1, &right.back(), 1, ESPALIER_TARGET_NOISE, &drawn, &log_prob, nullptr, 0));
     CHECK_EQ(drawn, text[static_cast<size_t>(good + 1)]);
     CHECK(log_prob <= 0);
     ok(espalier_session_commit(s.handle, path.data(), &accept_len));
@@ -345,7 +371,8 @@ TEST(penalties_count_the_committed_tokens_and_the_path_of_each_node) {
     sampling.frequency_penalty = 0.7f;
     const Tokens committed = random_tokens(rng, 40, f.shape.vocab);
     const int nodes = 12;
-    const Tokens token = random_tokens(rng, nodes, f.shape.vocab), parent = random_parents(rng, nodes);
+    const Tokens token = random_tokens(rng, nodes, f.shape.vocab),
+                 parent = random_parents(rng, nodes);
     const int32_t seq = s.create();
     ok(espalier_sequence_set_sampling(s.handle, seq, &sampling));
     s.prefill(seq, committed);
@@ -357,7 +384,8 @@ TEST(penalties_count_the_committed_tokens_and_the_path_of_each_node) {
       Logits logits = s.logits(node);
       const auto best = std::max_element(logits.begin(), logits.end()) - logits.begin();
       std::vector<int> count(logits.size(), 0);
-      for (int32_t t : joined(committed, path_tokens(token, parent, 0, node))) ++count[static_cast<size_t>(t)];
+      for (int32_t t : joined(committed, path_tokens(token, parent, 0, node)))
+        ++count[static_cast<size_t>(t)];
       for (size_t t = 0; t < logits.size(); ++t) {
         if (count[t] == 0) continue;
         logits[t] = logits[t] > 0 ? logits[t] / 1.8f : logits[t] * 1.8f;
@@ -378,13 +406,17 @@ TEST(top_k_of_forward_are_the_largest_logits) {
   const int32_t seq = s.create();
   const Tokens begin = {0, 3}, token = {5, 9, 30}, parent = {-1, 0, 0};
   Tokens best(3 * 4);
-  ok(espalier_session_forward(s.handle, 1, &seq, begin.data(), token.data(), parent.data(), 4, best.data()));
+  ok(espalier_session_forward(
+      s.handle, 1, &seq, begin.data(), token.data(), parent.data(), 4, best.data()));
   for (int node = 0; node < 3; ++node) {
     const Logits logits = s.logits(node);
     Tokens order(logits.size());
     for (size_t i = 0; i < order.size(); ++i) order[i] = static_cast<int32_t>(i);
-    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)]; });
-    for (int i = 0; i < 4; ++i) CHECK_EQ(best[static_cast<size_t>(4 * node + i)], order[static_cast<size_t>(i)]);
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) {
+      return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
+    });
+    for (int i = 0; i < 4; ++i)
+      CHECK_EQ(best[static_cast<size_t>(4 * node + i)], order[static_cast<size_t>(i)]);
   }
 }
 
@@ -410,7 +442,8 @@ TEST(hidden_states_of_a_tree_are_those_of_plain_decoding) {
     ok(espalier_sequence_destroy(s.handle, plain));
   }
   CHECK(fails(
-      espalier_session_hidden(s.handle, 1, 0, in_tree.data(), f.shape.hidden), ESPALIER_INVALID_STATE, "forward"));
+      espalier_session_hidden(s.handle, 1, 0, in_tree.data(), f.shape.hidden),
+      ESPALIER_INVALID_STATE, "forward"));
 }
 
 TEST(a_bad_weight_is_named_and_hurts_only_who_reaches_it) {
@@ -430,14 +463,16 @@ TEST(a_bad_weight_is_named_and_hurts_only_who_reaches_it) {
   CHECK_EQ(accept_len, 0);
   CHECK_EQ(choice[1], -1);
   const Logits plain = s.plain({1, 2, 4});
-  CHECK_EQ(choice[0], static_cast<int32_t>(std::max_element(plain.begin(), plain.end()) - plain.begin()));
+  CHECK_EQ(
+      choice[0],
+      static_cast<int32_t>(std::max_element(plain.begin(), plain.end()) - plain.begin()));
   // Token 17 is the text: the call fails and names the weight.
   s.forward({seq}, {0, 1}, {17}, {-1});
   choice = {-5, -5};
   accept_len = -5;
   CHECK(fails(
-      espalier_session_verify(s.handle, choice.data(), path.data(), &accept_len), ESPALIER_NOT_A_NUMBER,
-      "weight model.embed_tokens.weight is not finite"));
+      espalier_session_verify(s.handle, choice.data(), path.data(), &accept_len),
+      ESPALIER_NOT_A_NUMBER, "weight model.embed_tokens.weight is not finite"));
   CHECK_EQ(choice[0], -5);
   CHECK_EQ(accept_len, -5);
   // The session goes on.
@@ -450,39 +485,75 @@ TEST(bad_calls_are_refused_and_change_nothing) {
   Session s(f, {.size = 0, .page_size = 16, .kv_type = 0, .max_nodes = 8, .num_pages = 3});
   const int32_t seq = s.create();
   s.prefill(seq, {1, 2, 3});
-  const auto forward = [&](const Tokens& seqs, const Tokens& begin, const Tokens& token, const Tokens& parent) {
+  const auto forward = [&](const Tokens& seqs, const Tokens& begin, const Tokens& token,
+                           const Tokens& parent) {
     return espalier_session_forward(
-        s.handle, static_cast<int32_t>(seqs.size()), seqs.data(), begin.data(), token.data(), parent.data(), 0, nullptr);
+        s.handle, static_cast<int32_t>(seqs.size()), seqs.data(), begin.data(), token.data(),
+        parent.data(), 0, nullptr);
   };
-  CHECK(fails(forward({seq}, {0, 1}, {f.shape.vocab}, {-1}), ESPALIER_INVALID_ARGUMENT, "token[0] = 61, expected 0 to 60"));
+  CHECK(fails(
+      forward({seq}, {0, 1}, {f.shape.vocab}, {-1}), ESPALIER_INVALID_ARGUMENT,
+      "token[0] = 61, expected 0 to 60"));
   CHECK(fails(forward({seq}, {0, 1}, {-1}, {-1}), ESPALIER_INVALID_ARGUMENT, "token[0] = -1"));
-  CHECK(fails(forward({seq}, {0, 2}, {1, 2}, {-1, 1}), ESPALIER_INVALID_ARGUMENT, "parent of node 1 of tree 0 = 1"));
-  CHECK(fails(forward({seq}, {0, 2}, {1, 2}, {0, 0}), ESPALIER_INVALID_ARGUMENT, "parent of node 0 of tree 0 = 0, expected -1"));
-  CHECK(fails(forward({seq}, {1, 2}, {1, 2}, {-1, 0}), ESPALIER_INVALID_ARGUMENT, "tree_begin[0] = 1"));
-  CHECK(fails(forward({seq}, {0, 0}, {1}, {-1}), ESPALIER_INVALID_ARGUMENT, "tree_begin[1] = 0, expected 1"));
-  CHECK(fails(forward({seq}, {0, 9}, Tokens(9, 1), Tokens(9, 0)), ESPALIER_INVALID_ARGUMENT, "tree_begin[1] = 9, expected 1 to 8"));
-  CHECK(fails(forward({seq, seq}, {0, 1, 2}, {1, 1}, {-1, -1}), ESPALIER_INVALID_ARGUMENT, "seq[1]"));
-  CHECK(fails(forward({seq + 1}, {0, 1}, {1}, {-1}), ESPALIER_INVALID_ARGUMENT, "expected an open sequence"));
+  CHECK(fails(
+      forward({seq}, {0, 2}, {1, 2}, {-1, 1}), ESPALIER_INVALID_ARGUMENT,
+      "parent of node 1 of tree 0 = 1"));
+  CHECK(fails(
+      forward({seq}, {0, 2}, {1, 2}, {0, 0}), ESPALIER_INVALID_ARGUMENT,
+      "parent of node 0 of tree 0 = 0, expected -1"));
+  CHECK(fails(
+      forward({seq}, {1, 2}, {1, 2}, {-1, 0}), ESPALIER_INVALID_ARGUMENT, "tree_begin[0] = 1"));
+  CHECK(fails(
+      forward({seq}, {0, 0}, {1}, {-1}), ESPALIER_INVALID_ARGUMENT,
+      "tree_begin[1] = 0, expected 1"));
+  CHECK(fails(
+      forward({seq}, {0, 9}, Tokens(9, 1), Tokens(9, 0)), ESPALIER_INVALID_ARGUMENT,
+      "tree_begin[1] = 9, expected 1 to 8"));
+  CHECK(
+      fails(forward({seq, seq}, {0, 1, 2}, {1, 1}, {-1, -1}), ESPALIER_INVALID_ARGUMENT, "seq[1]"));
+  CHECK(fails(
+      forward({seq + 1}, {0, 1}, {1}, {-1}), ESPALIER_INVALID_ARGUMENT,
+      "expected an open sequence"));
   const int32_t zero = 0;
-  CHECK(fails(espalier_session_commit(s.handle, &zero, &zero), ESPALIER_INVALID_STATE, "expected a forward before"));
-  CHECK(fails(espalier_sequence_rollback(s.handle, seq, 4), ESPALIER_INVALID_ARGUMENT, "length = 4, expected 0 to 3"));
+  CHECK(fails(
+      espalier_session_commit(s.handle, &zero, &zero), ESPALIER_INVALID_STATE,
+      "expected a forward before"));
+  CHECK(fails(
+      espalier_sequence_rollback(s.handle, seq, 4), ESPALIER_INVALID_ARGUMENT,
+      "length = 4, expected 0 to 3"));
   const Tokens many(60, 1);
-  CHECK(fails(espalier_session_prefill(s.handle, seq, many.data(), 60), ESPALIER_OUT_OF_MEMORY, "KV pages: 3 needed, 2 of 3 free"));
+  CHECK(fails(
+      espalier_session_prefill(s.handle, seq, many.data(), 60), ESPALIER_OUT_OF_MEMORY,
+      "KV pages: 3 needed, 2 of 3 free"));
   const Tokens endless(300, 1);
-  CHECK(fails(espalier_session_prefill(s.handle, seq, endless.data(), 300), ESPALIER_INVALID_ARGUMENT, "expected at most 253"));
+  CHECK(fails(
+      espalier_session_prefill(s.handle, seq, endless.data(), 300), ESPALIER_INVALID_ARGUMENT,
+      "expected at most 253"));
   espalier_sampling bad = sampled(-1, 0);
-  CHECK(fails(espalier_sequence_set_sampling(s.handle, seq, &bad), ESPALIER_INVALID_ARGUMENT, "temperature = -1, expected >= 0"));
+  CHECK(fails(
+      espalier_sequence_set_sampling(s.handle, seq, &bad), ESPALIER_INVALID_ARGUMENT,
+      "temperature = -1, expected >= 0"));
   CHECK_EQ(s.length(seq), 3);
   // A commit must follow the tree.
   s.forward({seq}, {0, 3}, {1, 2, 3}, {-1, 0, 0});
   const Tokens path = {1, 2, 0};
   const int32_t two = 2, three = 3;
-  CHECK(fails(espalier_session_commit(s.handle, path.data(), &two), ESPALIER_INVALID_ARGUMENT, "path[1] = 2, expected a child of node 1"));
-  CHECK(fails(espalier_session_commit(s.handle, path.data(), &three), ESPALIER_INVALID_ARGUMENT, "accept_len[0] = 3"));
+  CHECK(fails(
+      espalier_session_commit(s.handle, path.data(), &two), ESPALIER_INVALID_ARGUMENT,
+      "path[1] = 2, expected a child of node 1"));
+  CHECK(fails(
+      espalier_session_commit(s.handle, path.data(), &three), ESPALIER_INVALID_ARGUMENT,
+      "accept_len[0] = 3"));
   Logits logits(static_cast<size_t>(f.shape.vocab));
-  CHECK(fails(espalier_session_logits(s.handle, 3, logits.data(), f.shape.vocab), ESPALIER_INVALID_ARGUMENT, "node = 3"));
-  CHECK(fails(espalier_session_logits(s.handle, 0, logits.data(), 60), ESPALIER_INVALID_ARGUMENT, "vocab = 60, expected 61"));
-  CHECK(fails(espalier_session_logits(nullptr, 0, logits.data(), 61), ESPALIER_INVALID_ARGUMENT, "session = NULL"));
+  CHECK(fails(
+      espalier_session_logits(s.handle, 3, logits.data(), f.shape.vocab), ESPALIER_INVALID_ARGUMENT,
+      "node = 3"));
+  CHECK(fails(
+      espalier_session_logits(s.handle, 0, logits.data(), 60), ESPALIER_INVALID_ARGUMENT,
+      "vocab = 60, expected 61"));
+  CHECK(fails(
+      espalier_session_logits(nullptr, 0, logits.data(), 61), ESPALIER_INVALID_ARGUMENT,
+      "session = NULL"));
   // The scores are still there.
   const int32_t one = 1;
   ok(espalier_session_commit(s.handle, path.data(), &one));
@@ -499,7 +570,8 @@ TEST(the_context_of_the_model_ends_where_the_config_says) {
   s.forward({seq}, {0, 1}, {1}, {-1});
   const Tokens begin = {0, 2}, token = {1, 1}, parent = {-1, 0};
   CHECK(fails(
-      espalier_session_forward(s.handle, 1, &seq, begin.data(), token.data(), parent.data(), 0, nullptr),
+      espalier_session_forward(
+          s.handle, 1, &seq, begin.data(), token.data(), parent.data(), 0, nullptr),
       ESPALIER_INVALID_ARGUMENT, "position 20, expected at most 19"));
 }
 
@@ -541,6 +613,7 @@ TEST(handles_may_be_destroyed_in_any_order) {
   int32_t seq = -1;
   ok(espalier_sequence_create(session, &seq));
   const Tokens begin = {0, 1}, token = {1}, parent = {-1};
-  ok(espalier_session_forward(session, 1, &seq, begin.data(), token.data(), parent.data(), 0, nullptr));
+  ok(espalier_session_forward(
+      session, 1, &seq, begin.data(), token.data(), parent.data(), 0, nullptr));
   espalier_session_destroy(session);
 }

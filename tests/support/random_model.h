@@ -18,7 +18,8 @@ namespace espalier_test {
 
 /** Shape of a random Llama; the defaults are small and odd enough to meet tails. */
 struct RandomModel {
-  int layers = 2, hidden = 40, intermediate = 72, q_heads = 4, kv_heads = 2, head_dim = 16, vocab = 61;
+  int layers = 2, hidden = 40, intermediate = 72, q_heads = 4, kv_heads = 2, head_dim = 16,
+      vocab = 61;
   int max_positions = 256;
   bool tied = true;
   uint64_t seed = 1;
@@ -48,13 +49,14 @@ class TemporaryFolder {
 /** Writes config.json and model.safetensors (bf16) of a random Llama. */
 inline void write_random_model(const RandomModel& m, const std::string& dir) {
   std::ofstream(dir + "/config.json")
-      << "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"hidden_act\": \"silu\""
+      << "{\"architectures\": [\"LlamaForCausalLM\"], \"model_type\": \"llama\", \"hidden_act\": "
+         "\"silu\""
       << ", \"num_hidden_layers\": " << m.layers << ", \"hidden_size\": " << m.hidden
       << ", \"intermediate_size\": " << m.intermediate << ", \"num_attention_heads\": " << m.q_heads
       << ", \"num_key_value_heads\": " << m.kv_heads << ", \"head_dim\": " << m.head_dim
       << ", \"vocab_size\": " << m.vocab << ", \"max_position_embeddings\": " << m.max_positions
-      << ", \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, \"tie_word_embeddings\": " << (m.tied ? "true" : "false")
-      << ", \"torch_dtype\": \"bfloat16\"}\n";
+      << ", \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, \"tie_word_embeddings\": "
+      << (m.tied ? "true" : "false") << ", \"torch_dtype\": \"bfloat16\"}\n";
   std::vector<std::pair<std::string, std::vector<int>>> tensors = {
       {"model.embed_tokens.weight", {m.vocab, m.hidden}}, {"model.norm.weight", {m.hidden}}};
   if (!m.tied) tensors.push_back({"lm_head.weight", {m.vocab, m.hidden}});
@@ -77,8 +79,10 @@ inline void write_random_model(const RandomModel& m, const std::string& dir) {
   for (const auto& [name, shape] : tensors) {
     const int64_t n = shape.size() == 1 ? shape[0] : int64_t{shape[0]} * shape[1];
     header += (offset == 0 ? "\"" : ", \"") + name + "\": {\"dtype\": \"BF16\", \"shape\": [" +
-              std::to_string(shape[0]) + (shape.size() == 2 ? ", " + std::to_string(shape[1]) : "") +
-              "], \"data_offsets\": [" + std::to_string(offset) + ", " + std::to_string(offset + 2 * n) + "]}";
+              std::to_string(shape[0]) +
+              (shape.size() == 2 ? ", " + std::to_string(shape[1]) : "") +
+              "], \"data_offsets\": [" + std::to_string(offset) + ", " +
+              std::to_string(offset + 2 * n) + "]}";
     offset += 2 * n;
   }
   header += "}";
@@ -96,14 +100,16 @@ inline void write_random_model(const RandomModel& m, const std::string& dir) {
     for (int64_t r = 0; r < rows; ++r) {
       for (uint16_t& value : row) {
         state = state * 6364136223846793005u + 1442695040888963407u;
-        const float unit = static_cast<float>(static_cast<int32_t>(state >> 33)) / 1073741824.0f - 1.0f;  // [-1, 1)
+        const float unit = static_cast<float>(static_cast<int32_t>(state >> 33)) / 1073741824.0f -
+                           1.0f;  // [-1, 1)
         const float x = norm ? 1.0f + 0.2f * unit : 1.7f * scale * unit;
         uint32_t bits;
         std::memcpy(&bits, &x, 4);
         value = static_cast<uint16_t>(bits >> 16);
       }
       if (name == m.nan_in && r == m.nan_row) row[0] = 0x7fc0;
-      out.write(reinterpret_cast<const char*>(row.data()), static_cast<std::streamsize>(2 * columns));
+      out.write(
+          reinterpret_cast<const char*>(row.data()), static_cast<std::streamsize>(2 * columns));
     }
   }
 }
