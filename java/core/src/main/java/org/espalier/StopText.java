@@ -17,19 +17,33 @@ final class StopText {
 
   /**
    * Takes a piece and returns the text that is safe to show: what comes before a stop string, or
-   * cannot begin one.
+   * cannot begin one. The stop string that is complete first counts, so pieces do not matter.
    */
   String next(String piece) {
-    held.append(piece);
-    int first = -1;
-    for (String stop : stops) {
-      int at = held.indexOf(stop);
-      if (at >= 0 && (first < 0 || at < first)) {
-        first = at;
+    if (stops.isEmpty()) {
+      return piece;
+    }
+    for (int i = 0; i < piece.length() && !found; i++) {
+      held.append(piece.charAt(i));
+      int longest = longestAtEnd(held, stops);
+      if (longest > 0) {
+        found = true;
+        held.setLength(held.length() - longest);
       }
     }
-    found = first >= 0;
-    return take(found ? first : held.length() - longestBeginning());
+    return take(found ? held.length() : held.length() - longestBeginning());
+  }
+
+  /** Length of the longest stop string that the text ends with, 0 for none. */
+  private static int longestAtEnd(StringBuilder text, List<String> stops) {
+    int longest = 0;
+    for (String stop : stops) {
+      int begin = text.length() - stop.length();
+      if (begin >= 0 && text.indexOf(stop, begin) >= 0) {
+        longest = Math.max(longest, stop.length());
+      }
+    }
+    return longest;
   }
 
   /** Whether a stop string was found; what comes after is dropped. */

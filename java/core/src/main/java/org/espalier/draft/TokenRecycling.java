@@ -1,6 +1,7 @@
 package org.espalier.draft;
 
 import java.util.Arrays;
+import java.util.function.IntBinaryOperator;
 import org.espalier.Context;
 import org.espalier.DraftTree;
 import org.espalier.Drafter;
@@ -24,13 +25,13 @@ import org.espalier.Verdict;
  */
 public final class TokenRecycling implements Drafter {
   private final TreeTemplate template;
-  private final Table table;
+  private final SuccessorTable table;
   private final DraftTree tree = DraftTree.rootedAt(0);
 
   /** Tree node of each node of the template, -1 where it was left out. */
   private final int[] placed;
 
-  private TokenRecycling(TreeTemplate template, Table table) {
+  TokenRecycling(TreeTemplate template, SuccessorTable table) {
     this.template = template;
     this.table = table;
     this.placed = new int[template.size()];
@@ -45,13 +46,13 @@ public final class TokenRecycling implements Drafter {
   public static DrafterFactory factory(TreeTemplate template, int k) {
     Checks.inRange("k", k, template.width(), 64);
     return new DrafterFactory() {
-      private Table table = new Table(0, k);
+      private SuccessorTable table = new SuccessorTable(0, k);
 
       @Override
       public synchronized Drafter create(Session session) {
         int vocab = session.model().info().vocab();
-        if (table.vocab != vocab) {
-          table = new Table(vocab, k);
+        if (table.vocab() != vocab) {
+          table = new SuccessorTable(vocab, k);
         }
         return new TokenRecycling(template, table);
       }
@@ -91,42 +92,27 @@ public final class TokenRecycling implements Drafter {
 
   @Override
   public void observe(Verdict verdict, Scores scores) {
+    learn(verdict, scores::topToken);
+  }
+
+  /**
+   * M[token[i]] = the most likely tokens after node i, for all nodes; accepted ones have the last
+   * word.
+   */
+  void learn(Verdict verdict, IntBinaryOperator topToken) {
     synchronized (table) {
       for (int i = 0; i < tree.size(); i++) {
-        table.put(tree.token(i), scores, i);
+        table.put(tree.token(i), i, topToken);
       }
-      table.put(tree.token(0), scores, 0);
+      table.put(tree.token(0), 0, topToken);
       for (int i = 0; i < verdict.acceptLen(); i++) {
-        table.put(tree.token(verdict.node(i)), scores, verdict.node(i));
+        table.put(tree.token(verdict.node(i)), verdict.node(i), topToken);
       }
     }
   }
 
   @Override
   public int topK() {
-    return table.k;
-  }
-
-  /** M [vocab, k]: the most likely successors of each token, best first; zeros at first. */
-  private static final class Table {
-    private final int vocab;
-    private final int k;
-    private final int[] successor;
-
-    Table(int vocab, int k) {
-      this.vocab = vocab;
-      this.k = k;
-      this.successor = new int[Math.multiplyExact(vocab, k)];
-    }
-
-    int get(int token, int rank) {
-      return successor[token * k + rank];
-    }
-
-    void put(int token, Scores scores, int node) {
-      for (int r = 0; r < k; r++) {
-        successor[token * k + r] = scores.topToken(node, r);
-      }
-    }
+    return table.k();
   }
 }

@@ -1,0 +1,65 @@
+package org.espalier.draft;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import org.espalier.DraftTree;
+import org.espalier.Verdict;
+import org.junit.jupiter.api.Test;
+
+/** The published toy: two successors of a token, six draft nodes. */
+class TokenRecyclingTest {
+  private final TreeTemplate template = TreeTemplate.parse("0/1/0.0/0.1/1.0/0.0.0");
+  private final SuccessorTable table = new SuccessorTable(10, 2);
+
+  private void remember(int token, int first, int second) {
+    table.put(token, 0, (node, rank) -> rank == 0 ? first : second);
+  }
+
+  private TokenRecycling toy() {
+    remember(3, 5, 7);
+    remember(5, 2, 9);
+    remember(7, 5, 1);
+    remember(2, 8, 0);
+    return new TokenRecycling(template, table);
+  }
+
+  @Test
+  void treeIsFilledFromTheTable() {
+    DraftTree tree = toy().propose(new ListContext(64, 64, 3));
+    assertThat(Trees.tokens(tree)).containsExactly(3, 5, 7, 2, 9, 5, 8);
+    assertThat(Trees.parents(tree)).containsExactly(-1, 0, 0, 1, 1, 2, 3);
+  }
+
+  /**
+   * Token 5 stands at nodes 1 and 5; node 1 was accepted, so it writes the row. Without that the
+   * later node does.
+   */
+  @Test
+  void acceptedNodeWritesTheRow() {
+    TokenRecycling drafter = toy();
+    drafter.propose(new ListContext(64, 64, 3));
+    drafter.learn(Verdict.of(new int[] {1, 4}, 1), (node, rank) -> node);
+    assertThat(table.get(5, 0)).isEqualTo(1);
+    assertThat(table.get(9, 0)).isEqualTo(4);
+
+    TokenRecycling again = toy();
+    again.propose(new ListContext(64, 64, 3));
+    again.learn(Verdict.of(new int[0], 1), (node, rank) -> node);
+    assertThat(table.get(5, 0)).isEqualTo(5);
+  }
+
+  /** A cold row holds zeros; the second zero is not worth a node. */
+  @Test
+  void siblingsOfOneTokenAreOneNode() {
+    DraftTree tree = new TokenRecycling(template, table).propose(new ListContext(64, 64, 4));
+    assertThat(Trees.tokens(tree)).containsExactly(4, 0, 0, 0);
+    assertThat(Trees.parents(tree)).containsExactly(-1, 0, 1, 2);
+  }
+
+  @Test
+  void treeKeepsToTheBudget() {
+    assertThat(toy().propose(new ListContext(3, 64, 3)).size()).isEqualTo(4);
+    assertThat(toy().propose(new ListContext(64, 1, 3)).size()).isEqualTo(3);
+    assertThat(toy().propose(new ListContext(0, 64, 3)).size()).isEqualTo(1);
+  }
+}

@@ -1,0 +1,4 @@
+@NullMarked
+package org.espalier.draft;
+
+import org.jspecify.annotations.NullMarked;

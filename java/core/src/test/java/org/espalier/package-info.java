@@ -1,0 +1,4 @@
+@NullMarked
+package org.espalier;
+
+import org.jspecify.annotations.NullMarked;
