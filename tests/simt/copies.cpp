@@ -1,0 +1,173 @@
+// Copies that run beside the thread, and the barriers in shared memory that they report to. A copy is done only when
+// somebody waits for it; until then its destination may not be touched.
+#include <algorithm>
+#include <cstring>
+
+#include "machine.h"
+
+namespace simt::emulated {
+namespace {
+
+void check_shared(const void* p, const char* primitive, Place place) {
+  if (!is_shared(region_of(p))) {
+    report(Defect::kBadArgument, place, "%s to memory that is not shared", primitive);
+  }
+}
+
+void check_global(const void* p, const char* primitive, Place place) {
+  if (is_shared(region_of(p))) report(Defect::kBadArgument, place, "%s from memory that is shared", primitive);
+}
+
+/** Reads the source and writes the destination in the name of `thread`. */
+void finish_copy(Thread& thread, const Copy& copy) {
+  lift_unfinished(copy.to, copy.bytes);
+  Thread* running = std::exchange(machine.current, &thread);
+  check_access(thread, copy.to, copy.bytes, Access::kWrite, copy.place);
+  machine.current = running;
+  if (copy.valid_bytes > 0) std::memcpy(copy.to, copy.from, copy.valid_bytes);
+  std::memset(static_cast<char*>(copy.to) + copy.valid_bytes, 0, copy.bytes - copy.valid_bytes);
+}
+
+void start_copy(Thread& thread, void* to, const void* from, size_t bytes, size_t valid_bytes, const char* primitive, Place place) {
+  check_shared(to, primitive, place);
+  if (valid_bytes > 0) {
+    check_global(from, primitive, place);
+    check_access(thread, from, valid_bytes, Access::kRead, place);
+  }
+  mark_unfinished(thread, to, bytes, place);
+}
+
+}  // namespace
+
+void copy_async(void* to, const void* from, size_t bytes, size_t valid_bytes) {
+  const Place place = SIMT_PLACE;
+  Thread& thread = current_thread("copy_async");
+  check_alignment(to, bytes, place);
+  check_alignment(from, bytes, place);
+  start_copy(thread, to, from, bytes, valid_bytes, "copy_async", place);
+  thread.copies.push_back({to, from, bytes, valid_bytes, place, thread.index, thread.group});
+}
+
+void commit_async() { ++current_thread("commit_async").group; }
+
+void wait_async(int pending_groups) {
+  Thread& thread = current_thread("wait_async");
+  // Groups below thread.group are closed; the newest `pending_groups` of them may go on.
+  const int limit = thread.group - pending_groups;
+  auto first_left = std::find_if(
+      thread.copies.begin(), thread.copies.end(), [&](const Copy& copy) { return copy.group >= limit; });
+  for (auto copy = thread.copies.begin(); copy != first_left; ++copy) finish_copy(thread, *copy);
+  thread.copies.erase(thread.copies.begin(), first_left);
+}
+
+// ------------------------------------------------------------------------------------------------- mbarriers
+
+namespace {
+
+MbarrierState& state_of(Thread& thread, const void* barrier, const char* primitive, Place place) {
+  check_shared(barrier, primitive, place);
+  const auto found = thread.block->mbarriers.find(barrier);
+  if (found == thread.block->mbarriers.end()) {
+    report(Defect::kUnwritten, place, "%s of an mbarrier without init", primitive);
+  }
+  // The object's own bytes: written by init, read by every use, so init needs a barrier behind it.
+  check_access(thread, barrier, sizeof(uint64_t), Access::kAtomicRead, place);
+  return found->second;
+}
+
+/** Ends the phase when all have arrived. Copies are done now, when somebody waits or the next phase is under way. */
+void try_complete(Block& block, MbarrierState& state, bool wanted) {
+  if (state.pending > 0) return;
+  if (!state.copies.empty()) {
+    if (!wanted && state.waiting.empty()) return;
+    for (const Copy& copy : state.copies) {
+      Thread& issuer = *block.threads[copy.thread];
+      finish_copy(issuer, copy);
+      state.expected_bytes -= static_cast<int64_t>(copy.bytes);
+      release(issuer, state.seen);
+    }
+    state.copies.clear();
+  }
+  if (state.expected_bytes != 0) return;
+  ++state.phase;
+  state.pending = state.count;
+  state.seen_previous = std::exchange(state.seen, Seen());
+  note_progress();
+  for (Thread* thread : std::exchange(state.waiting, {})) {
+    acquire(*thread, state.seen_previous);
+    make_ready(*thread);
+  }
+}
+
+void arrive(Thread& thread, MbarrierState& state, uint32_t expected_bytes, Place place) {
+  if (state.pending == 0) try_complete(*thread.block, state, true);
+  if (state.pending == 0) {
+    report(
+        Defect::kBadArgument, place, "arrival at an mbarrier whose phase has all its %d arrivals and waits for %ld bytes",
+        state.count, state.expected_bytes);
+  }
+  state.expected_bytes += expected_bytes;
+  release(thread, state.seen);
+  --state.pending;
+  try_complete(*thread.block, state, false);
+}
+
+}  // namespace
+
+void mbarrier_init(void* barrier, int count) {
+  const Place place = SIMT_PLACE;
+  Thread& thread = current_thread("mbarrier init");
+  check_shared(barrier, "mbarrier init", place);
+  check_alignment(barrier, sizeof(uint64_t), place);
+  if (count < 1 || count >= 1 << 20) report(Defect::kBadArgument, place, "mbarrier count = %d, expected 1 to 2^20 - 1", count);
+  check_access(thread, barrier, sizeof(uint64_t), Access::kWrite, place);
+  std::memset(barrier, 0, sizeof(uint64_t));
+  MbarrierState state{};
+  state.count = state.pending = count;
+  thread.block->mbarriers[barrier] = state;
+}
+
+void mbarrier_arrive(void* barrier, uint32_t expected_bytes) {
+  const Place place = SIMT_PLACE;
+  Thread& thread = current_thread("mbarrier arrive");
+  arrive(thread, state_of(thread, barrier, "mbarrier arrive", place), expected_bytes, place);
+}
+
+/** The thread's copies so far become the barrier's, announced and brought with one arrival. */
+void mbarrier_arrive_async(void* barrier) {
+  const Place place = SIMT_PLACE;
+  Thread& thread = current_thread("mbarrier arrive_async");
+  MbarrierState& state = state_of(thread, barrier, "mbarrier arrive_async", place);
+  uint32_t bytes = 0;
+  if (state.pending == 0) try_complete(*thread.block, state, true);
+  for (const Copy& copy : thread.copies) {
+    bytes += static_cast<uint32_t>(copy.bytes);
+    state.copies.push_back(copy);
+  }
+  thread.copies.clear();
+  arrive(thread, state, bytes, place);
+}
+
+void copy_bulk(void* to, const void* from, size_t bytes, void* barrier) {
+  const Place place = SIMT_PLACE;
+  Thread& thread = current_thread("copy_bulk");
+  MbarrierState& state = state_of(thread, barrier, "copy_bulk", place);
+  check_alignment(to, 16, place);
+  check_alignment(from, 16, place);
+  if (bytes == 0 || bytes % 16 != 0) report(Defect::kBadArgument, place, "copy_bulk bytes = %zu, expected a multiple of 16", bytes);
+  start_copy(thread, to, from, bytes, bytes, "copy_bulk", place);
+  state.copies.push_back({to, from, bytes, bytes, place, thread.index, 0});
+  try_complete(*thread.block, state, false);
+}
+
+void mbarrier_wait(void* barrier, int parity) {
+  const Place place = SIMT_PLACE;
+  Thread& thread = current_thread("mbarrier wait");
+  MbarrierState& state = state_of(thread, barrier, "mbarrier wait", place);
+  if (state.phase % 2 == parity % 2) try_complete(*thread.block, state, true);
+  if (state.phase % 2 != parity % 2) return acquire(thread, state.seen_previous);
+  state.waiting.push_back(&thread);
+  wait_for("mbarrier wait", place);
+}
+
+}  // namespace simt::emulated

@@ -1,0 +1,186 @@
+// The emulated machine: threads as fibers, their blocks, and who may run. Internal to the emulator.
+//
+// What comes before what. Every access leaves a stamp: the epoch of the block (a count of its block barriers, no two
+// blocks share a number), the thread, and the thread's clock in that epoch. sync_warp, named barriers and mbarriers
+// hand on what a thread has seen of the others' clocks (a vector clock); a block barrier opens a new epoch, behind which all older
+// stamps of the block lie. Other blocks are behind a stamp after sync_grid, or after fence - atomic - atomic - fence.
+#ifndef ESPALIER_TESTS_SIMT_MACHINE_H
+#define ESPALIER_TESTS_SIMT_MACHINE_H
+
+#include <array>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "emulator.h"
+#include "simt/emulated.h"
+
+namespace simt::emulated {
+
+constexpr int kLanes = 32;
+constexpr int kMaxThreads = 1024;
+constexpr int kNamedBarriers = 16;
+constexpr int64_t kMaxBlocks = 1 << 22;  // what a stamp can tell apart
+
+struct Block;
+struct Region;
+
+/** Code address of the caller of an emulator function, as an offset in the executable. */
+using Place = uint32_t;
+Place place_of(const void* return_address);
+#define SIMT_PLACE place_of(__builtin_return_address(0))
+/** file:line of the outermost kernel code there: inlined primitives are skipped. */
+const std::string& line_of(Place place);
+
+/** What a barrier hands on: the clock of each thread of the block up to which its accesses are visible. */
+using Seen = std::vector<uint32_t>;
+
+struct Release {
+  uint32_t epoch, clock;
+  int thread;
+};
+/** What a block knows of others, or an atomic's address has been told: by block. */
+using Releases = std::unordered_map<uint32_t, Release>;
+
+struct Copy {
+  void* to;
+  const void* from;
+  size_t bytes, valid_bytes;
+  Place place;
+  int thread;
+  int group;
+};
+
+struct Thread {
+  enum State { kReady, kPolling, kWaiting, kDone };
+
+  Block* block;
+  int index;
+  State state;
+  void* stack_pointer;
+  char* stack;
+  void* asan_stack;
+
+  const char* waiting_for;  // the primitive
+  Place place;              // where it was called
+  std::array<unsigned char, 64> result;  // of a warp operation
+
+  uint32_t clock;
+  uint32_t seen_epoch;  // seen holds nothing when this is not the block's epoch
+  Seen seen;
+  bool seen_others;  // seen holds clocks of other warps, too
+
+  std::vector<Copy> copies;  // started with copy_async, not yet done
+  int group;                // number of the group being filled
+  bool fenced;              // no global write since the last fence
+  Releases heard;           // by atomics, to hold from the next fence on
+  bool previous_awaited;
+
+  int lane() const { return index % kLanes; }
+  int warp() const { return index / kLanes; }
+};
+
+/** Lanes on their way through one warp operation. */
+struct Rendezvous {
+  uint32_t kind, mask, arrived;
+  Place place;
+  std::array<std::array<unsigned char, 64>, kLanes> operand;
+};
+
+struct NamedBarrier {
+  int needed = 0;
+  std::vector<Thread*> arrived, waiting;
+  Seen seen;
+};
+
+struct MbarrierState {
+  int count, pending;
+  int64_t expected_bytes = 0;
+  int phase = 0;
+  Seen seen;             // what those who arrived in this phase hand on
+  Seen seen_previous;    // what those of the last complete phase handed on
+  std::vector<Copy> copies;
+  std::vector<Thread*> waiting;
+};
+
+struct Block {
+  int index;
+  uint32_t epoch;
+  uint32_t first_epoch;
+  int num_done = 0, num_at_barrier = 0;
+  bool at_grid_barrier = false;
+  uint32_t warps_ready = 0;
+  std::array<uint32_t, kMaxThreads / kLanes> ready = {};
+  std::vector<std::unique_ptr<Thread>> threads;
+  std::array<std::vector<Rendezvous>, kMaxThreads / kLanes> rendezvous;
+  std::array<NamedBarrier, kNamedBarriers> named;
+  std::map<const void*, MbarrierState> mbarriers;
+  std::unordered_map<const void*, Region*> shared;  // by site
+  Releases acquired;
+};
+
+struct Machine {
+  const LaunchCall* launch = nullptr;
+  int num_blocks = 0;
+  Thread* current = nullptr;
+  std::vector<std::unique_ptr<Block>> blocks;  // those alive
+  int num_at_grid_barrier = 0;
+  uint32_t base_epoch = 0;  // stamps up to this one come before everything now running
+  uint32_t last_epoch = 0;
+  std::unordered_map<const void*, Releases> atomics;
+  std::vector<Region*> shared;  // of the blocks alive
+  uint64_t polls = 0;  // since something last changed
+
+  Order order = Order::kForward;
+  std::mt19937_64 random;
+  Counts counts = {};
+
+  void* stack_pointer = nullptr;  // of the host, while a fiber runs
+  void* asan_stack = nullptr;
+  const void* host_stack = nullptr;
+  size_t host_stack_bytes = 0;
+  std::unique_ptr<Report> report;
+};
+
+extern Machine machine;
+
+/** Ends the launch with a report. On a fiber it does not return: the host throws. */
+[[noreturn]] void report(Defect defect, Place place, const char* format, ...) __attribute__((format(printf, 3, 4)));
+[[noreturn]] void report_of(const Thread* thread, int block, Defect defect, Place place, const char* format, ...)
+    __attribute__((format(printf, 5, 6)));
+
+Thread& current_thread(const char* primitive);
+
+/** Stops the calling thread until make_ready. */
+void wait_for(const char* primitive, Place place);
+void make_ready(Thread& thread);
+/** Lets others run; the calling thread goes on when no other can. */
+void poll(const char* primitive, Place place);
+/** Something changed that a polling thread may look for. */
+void note_progress();
+
+uint32_t new_epoch();
+
+// Vector clocks. A release hands on what the thread did so far; an acquire makes it visible to the thread.
+void release(Thread& thread, Seen& to);
+void acquire(Thread& thread, const Seen& from);
+
+// Memory.
+enum class Access { kRead, kWrite, kAtomicRead, kAtomicWrite };
+void check_access(Thread& thread, const void* p, size_t bytes, Access access, Place place);
+void check_alignment(const void* p, size_t bytes, Place place);
+/** Marks the destination of a copy: an access before the mark is lifted is reported. */
+void mark_unfinished(Thread& thread, const void* p, size_t bytes, Place place);
+void lift_unfinished(const void* p, size_t bytes);
+const Region* region_of(const void* p);
+bool is_shared(const Region* region);
+
+Region* create_shared(const char* name, size_t bytes, size_t alignment, size_t granule, const Block& block);
+void destroy_shared(Region* region);
+
+}  // namespace simt::emulated
+
+#endif
