@@ -3,9 +3,7 @@ package org.espalier.cli;
 import java.io.PrintWriter;
 import java.nio.file.Path;
 import java.util.ArrayList;
-import java.util.LinkedHashMap;
 import java.util.List;
-import java.util.Map;
 import java.util.concurrent.Callable;
 import me.tongfei.progressbar.DelegatingProgressBarConsumer;
 import me.tongfei.progressbar.ProgressBar;
@@ -17,10 +15,8 @@ import org.espalier.GenerationCancelledException;
 import org.espalier.GenerationOptions;
 import org.espalier.GenerationResult;
 import org.espalier.Model;
-import org.espalier.SpeculationStats;
 import org.espalier.TokenStream;
 import org.espalier.Tokenizer;
-import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.ExitCode;
 import picocli.CommandLine.Mixin;
@@ -33,21 +29,23 @@ import picocli.CommandLine.Spec;
 @Command(
     name = "compare",
     mixinStandardHelpOptions = true,
+    sortOptions = false,
+    sortSynopsis = false,
     versionProvider = Version.class,
-    description = {
-      "Runs plain decoding (none) and each drafter on the same prompts, in turns, and compares.",
+    description = "Runs plain decoding (none) and each drafter on the same prompts, in turns.",
+    footer = {
       "",
-      "  identical        every token of every prompt is that of plain decoding",
-      "  tokens_per_pass  tokens for each pass of the model, over all prompts",
-      "  speedup          decoding time of plain decoding over that of the drafter",
-      "  draft_ms, verify_ms, other_ms",
-      "                   mean milliseconds of a step: drafting, the model's pass with the",
-      "                   verdict, the rest",
+      "identical        every token of every prompt is that of plain decoding",
+      "tokens_per_pass  tokens for each pass of the model, over all prompts",
+      "speedup          time of plain decoding over the drafter's, prompts' reading excluded",
+      "draft_ms         mean milliseconds of a step in the drafter",
+      "verify_ms        in the model's pass, the verdict and the commit",
+      "other_ms         in everything else",
       "",
-      "Reading prompts and a warm-up before the first prompt are not in the times. A drafter keeps",
-      "what it has learned from one prompt to the next. Exit code 1 when a lossless drafter's text",
-      "differs."
+      "A warm-up comes first and is not counted. A drafter keeps what it has learned from one",
+      "prompt to the next. Exit code 1 when a lossless drafter's text differs."
     })
+@SuppressWarnings("NullAway.Init") // picocli fills the fields
 final class CompareCommand implements Callable<Integer> {
   private static final String PLAIN = "none";
   private static final int WARM_UP_TOKENS = 32;
@@ -191,7 +189,7 @@ final class CompareCommand implements Callable<Integer> {
     }
   }
 
-  private int report(Tokenizer tokenizer, List<Contestant> contestants) {
+  int report(Tokenizer tokenizer, List<Contestant> contestants) {
     double plainSeconds = contestants.get(0).seconds();
     if (output.isJson()) {
       output.printJson(contestants.stream().map(c -> c.json(plainSeconds)).toList());
@@ -232,112 +230,6 @@ final class CompareCommand implements Callable<Integer> {
     @Override
     public void close() {
       all.forEach(contestant -> contestant.options.drafter().close());
-    }
-  }
-
-  /** The first token that is not that of plain decoding; -1 stands for the end of the text. */
-  private record Difference(String promptId, int position, int plainToken, int token) {
-    String describe(String drafter, Tokenizer tokenizer) {
-      return String.format(
-          "%s differs from plain decoding: prompt %s, new token %d: plain %s, drafted %s",
-          drafter, promptId, position, show(plainToken, tokenizer), show(token, tokenizer));
-    }
-
-    Map<String, Object> json() {
-      Map<String, Object> json = new LinkedHashMap<>();
-      json.put("id", promptId);
-      json.put("position", position);
-      json.put("plain_token", plainToken);
-      json.put("token", token);
-      return json;
-    }
-
-    private static String show(int token, Tokenizer tokenizer) {
-      return token < 0
-          ? "the end"
-          : token + " " + Units.visible(tokenizer.decode(new int[] {token}));
-    }
-  }
-
-  /** One drafter and the sums of its runs. */
-  private static final class Contestant {
-    final String spec;
-    final GenerationOptions options;
-    final Exactness exactness;
-    private long passes;
-    private long tokens;
-    private long draftNanos;
-    private long verifyNanos;
-    private long otherNanos;
-    @Nullable Difference difference;
-
-    Contestant(String spec, GenerationOptions options) {
-      this.spec = spec;
-      this.options = options;
-      this.exactness = options.verifier().exactness().and(DrafterSpecs.exactness(spec));
-    }
-
-    void add(String promptId, GenerationResult result, List<Integer> plain) {
-      SpeculationStats stats = result.stats();
-      passes += stats.passes();
-      tokens += stats.tokens();
-      draftNanos += stats.draftNanos();
-      verifyNanos += stats.verifyNanos();
-      otherNanos += stats.otherNanos();
-      List<Integer> ids = result.tokenIds();
-      if (difference == null && !ids.equals(plain)) {
-        int i = 0;
-        while (i < ids.size() && i < plain.size() && ids.get(i).equals(plain.get(i))) {
-          i++;
-        }
-        difference = new Difference(promptId, i, at(plain, i), at(ids, i));
-      }
-    }
-
-    private static int at(List<Integer> ids, int i) {
-      return i < ids.size() ? ids.get(i) : -1;
-    }
-
-    double seconds() {
-      return (draftNanos + verifyNanos + otherNanos) * 1e-9;
-    }
-
-    private double tokensPerPass() {
-      return (double) tokens / Math.max(1, passes);
-    }
-
-    private double perPass(long nanos) {
-      return nanos * 1e-6 / Math.max(1, passes);
-    }
-
-    void addTo(Table table, double plainSeconds) {
-      table.add(
-          spec,
-          difference == null ? "yes" : "NO",
-          Units.fixed(tokensPerPass(), 2),
-          Units.fixed(plainSeconds / seconds(), 2) + "x",
-          Units.fixed(perPass(draftNanos), 3),
-          Units.fixed(perPass(verifyNanos), 3),
-          Units.fixed(perPass(otherNanos), 3));
-    }
-
-    Map<String, Object> json(double plainSeconds) {
-      Map<String, Object> json = new LinkedHashMap<>();
-      json.put("drafter", spec);
-      json.put("identical", difference == null);
-      json.put("tokens_per_pass", tokensPerPass());
-      json.put("speedup", plainSeconds / seconds());
-      json.put("draft_ms", perPass(draftNanos));
-      json.put("verify_ms", perPass(verifyNanos));
-      json.put("other_ms", perPass(otherNanos));
-      json.put("exactness", exactness.label());
-      json.put("passes", passes);
-      json.put("tokens", tokens);
-      json.put("seconds", seconds());
-      if (difference != null) {
-        json.put("first_difference", difference.json());
-      }
-      return json;
     }
   }
 }

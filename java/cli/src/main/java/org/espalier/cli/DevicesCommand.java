@@ -13,8 +13,11 @@ import picocli.CommandLine.Mixin;
 @Command(
     name = "devices",
     mixinStandardHelpOptions = true,
+    sortOptions = false,
+    sortSynopsis = false,
     versionProvider = Version.class,
     description = "Lists what Espalier can compute on, and why a backend is not available.")
+@SuppressWarnings("NullAway.Init") // picocli fills the fields
 final class DevicesCommand implements Runnable {
   @Mixin private Output output;
 

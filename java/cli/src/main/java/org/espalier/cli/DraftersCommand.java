@@ -13,8 +13,11 @@ import picocli.CommandLine.Mixin;
 @Command(
     name = "drafters",
     mixinStandardHelpOptions = true,
+    sortOptions = false,
+    sortSynopsis = false,
     versionProvider = Version.class,
     description = "Lists the drafters, their parameters and where they come from.")
+@SuppressWarnings("NullAway.Init") // picocli fills the fields
 final class DraftersCommand implements Runnable {
   @Mixin private Output output;
 

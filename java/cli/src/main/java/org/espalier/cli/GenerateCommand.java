@@ -32,8 +32,11 @@ import picocli.CommandLine.Spec;
 @Command(
     name = "generate",
     mixinStandardHelpOptions = true,
+    sortOptions = false,
+    sortSynopsis = false,
     versionProvider = Version.class,
     description = "Continues a prompt.")
+@SuppressWarnings("NullAway.Init") // picocli fills the fields
 final class GenerateCommand implements Runnable {
   private static final class Prompt {
     @Option(

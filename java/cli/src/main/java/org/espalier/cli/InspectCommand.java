@@ -14,8 +14,11 @@ import picocli.CommandLine.Mixin;
 @Command(
     name = "inspect",
     mixinStandardHelpOptions = true,
+    sortOptions = false,
+    sortSynopsis = false,
     versionProvider = Version.class,
     description = "Shows a model's architecture, parameters, types, and memory by context length.")
+@SuppressWarnings("NullAway.Init") // picocli fills the fields
 final class InspectCommand implements Runnable {
   private static final int SHORTEST_CONTEXT = 256;
 
@@ -31,9 +34,9 @@ final class InspectCommand implements Runnable {
       ModelInfo info = model.info();
       List<Memory> memory = memory(info);
       if (output.isJson()) {
-        output.printJson(json(model, info, memory));
+        output.printJson(json(info, memory));
       } else {
-        print(model, info, memory);
+        print(info, memory);
       }
     }
   }
@@ -55,7 +58,7 @@ final class InspectCommand implements Runnable {
     return new Memory(tokens, kvBytes, info.weightBytes() + kvBytes);
   }
 
-  private void print(Model model, ModelInfo info, List<Memory> memory) {
+  private void print(ModelInfo info, List<Memory> memory) {
     PrintWriter out = output.out();
     line(out, "model", source.name());
     line(out, "architecture", info.architecture());
@@ -99,7 +102,7 @@ final class InspectCommand implements Runnable {
     out.printf("%-13s %s%n", name, value);
   }
 
-  private Map<String, Object> json(Model model, ModelInfo info, List<Memory> memory) {
+  private Map<String, Object> json(ModelInfo info, List<Memory> memory) {
     Map<String, Object> json = new LinkedHashMap<>();
     json.put("model", source.name());
     json.put("architecture", info.architecture());

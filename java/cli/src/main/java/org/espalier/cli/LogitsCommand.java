@@ -21,11 +21,14 @@ import picocli.CommandLine.Spec;
 @Command(
     name = "logits",
     mixinStandardHelpOptions = true,
+    sortOptions = false,
+    sortSynopsis = false,
     versionProvider = Version.class,
     description = {
       "Prints the raw logits after each token as a JSON matrix [tokens, vocab].",
       "Numbers are fp32, in the shortest form that reads back to the same bits."
     })
+@SuppressWarnings("NullAway.Init") // picocli fills the fields
 final class LogitsCommand implements Runnable {
   @Spec private CommandSpec spec;
   @Mixin private ModelSource source;

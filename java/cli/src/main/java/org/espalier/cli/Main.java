@@ -33,6 +33,7 @@ import picocli.CommandLine.Spec;
       "Exit codes: 0 ok, 2 bad usage or input, 1 failure.",
       "Each command has --help and --json."
     })
+@SuppressWarnings("NullAway.Init") // picocli fills the fields
 public final class Main implements Runnable {
   @Spec private CommandSpec spec;
 
@@ -48,6 +49,7 @@ public final class Main implements Runnable {
     return new CommandLine(new Main())
         .setOut(out)
         .setErr(err)
+        .setUsageHelpWidth(100)
         .setCaseInsensitiveEnumValuesAllowed(true)
         .setParameterExceptionHandler(errors)
         .setExecutionExceptionHandler(errors);

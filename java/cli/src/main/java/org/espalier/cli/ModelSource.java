@@ -11,6 +11,7 @@ import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /** The model that a command works with, and the device it runs on. */
+@SuppressWarnings("NullAway.Init") // picocli fills the fields
 final class ModelSource {
   @Spec(Spec.Target.MIXEE)
   private CommandSpec spec;

@@ -9,6 +9,7 @@ import picocli.CommandLine.Option;
 import picocli.CommandLine.Spec;
 
 /** Where a command's result goes: to standard output, as text or as one JSON document. */
+@SuppressWarnings("NullAway.Init") // picocli fills the fields
 final class Output {
   private static final ObjectWriter WRITER = JsonMapper.builder().build().writer();
 

@@ -7,6 +7,7 @@ import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
 
 /** How tokens are chosen; greedy unless a temperature is given. */
+@SuppressWarnings("NullAway.Init") // picocli fills the fields
 final class SamplingOptions {
   @Spec(Spec.Target.MIXEE)
   private CommandSpec spec;

@@ -17,8 +17,11 @@ import picocli.CommandLine.Option;
 @Command(
     name = "tokenize",
     mixinStandardHelpOptions = true,
+    sortOptions = false,
+    sortSynopsis = false,
     versionProvider = Version.class,
     description = "Shows the tokens of a text, from an option, a file or standard input.")
+@SuppressWarnings("NullAway.Init") // picocli fills the fields
 final class TokenizeCommand implements Runnable {
   private static final class Source {
     @Option(names = "--text", paramLabel = "T", description = "The text.")

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
@@ -98,7 +99,7 @@ final class BadInputTest {
   void aTruncatedModelIsRefused() throws IOException {
     Path weights = copyOfGolden().resolve("model.safetensors");
     byte[] bytes = Files.readAllBytes(weights);
-    Files.write(weights, java.util.Arrays.copyOf(bytes, bytes.length / 2));
+    Files.write(weights, Arrays.copyOf(bytes, bytes.length / 2));
     assertRefused(Run.of("inspect", "--model", dir.toString()), "model.safetensors");
   }
 
