@@ -94,14 +94,13 @@ class Fields {
 /** What the four architectures differ in. */
 struct Architecture {
   const char* name;
-  bool has_bias_options;  // attention_bias and mlp_bias are read
-  bool always_qkv_bias;   // q_proj, k_proj and v_proj have biases whatever the config says
-  bool qk_norm;           // query and key heads are normalised
-  bool
-      window_always;  // sliding_window holds for all layers; otherwise use_sliding_window turns it on
-  int32_t default_window;      // of sliding_window when the key is absent
-  int32_t default_head_dim;    // when the key is absent; 0: hidden_size / num_attention_heads
-  bool kv_heads_default_to_q;  // when num_key_value_heads is absent
+  bool has_bias_options;       // attention_bias is read
+  bool always_qkv_bias;        // q_proj, k_proj and v_proj have biases whatever the config says
+  bool qk_norm;                // query and key heads are normalised
+  bool window_always;          // sliding_window needs no use_sliding_window
+  int32_t default_window;      // sliding_window when absent; 0: no sliding window at all
+  int32_t default_head_dim;    // head_dim when absent; 0: hidden_size / num_attention_heads
+  bool kv_heads_default_to_q;  // num_key_value_heads when absent
 };
 
 constexpr Architecture kLlama = {"LlamaForCausalLM", true, false, false, false, 0, 0, true};
@@ -313,7 +312,10 @@ RopeConfig read_rope(const Fields& fields, int32_t head_dim, int32_t max_positio
   return rope;
 }
 
-/** Longest context: max_position_embeddings, where that names the context before scaling times the factor. */
+/**
+ * Longest context: max_position_embeddings, where that names the context before scaling times the
+ * factor.
+ */
 int32_t longest_context(const Fields& fields, const RopeConfig& rope, int32_t max_positions) {
   double longest = max_positions;
   if (rope.kind == RopeKind::kLinear || rope.kind == RopeKind::kDynamic) longest *= rope.factor;

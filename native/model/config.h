@@ -13,7 +13,10 @@
 
 namespace espalier {
 
-/** Shape and options of a LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM or Qwen3ForCausalLM. */
+/**
+ * Shape and options of a LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM or
+ * Qwen3ForCausalLM.
+ */
 struct ModelConfig {
   std::string architecture;  // as the config spells it, for instance LlamaForCausalLM
   int32_t num_layers = 0;
@@ -36,13 +39,13 @@ struct ModelConfig {
 };
 
 /**
- * Reads <dir>/config.json. Throws Error with ESPALIER_BAD_MODEL for a file that is missing, malformed or out of range,
- * and for an architecture or option that espalier does not implement.
+ * Reads <dir>/config.json. Throws Error with ESPALIER_BAD_MODEL for a file that is missing,
+ * malformed or out of range, and for an architecture or option that espalier does not implement.
  *
- * Keys: those that change what the model computes are read or, when set to something not implemented, refused by
- * name. Any other key (token ids, dropout, initializer_range, transformers_version, ...) changes nothing here and is
- * ignored. A missing key has the default that transformers gives it where that follows from the others; counts and
- * sizes have no default.
+ * Keys: those that change what the model computes are read or, when set to something not
+ * implemented, refused by name. Any other key (token ids, dropout, initializer_range,
+ * transformers_version, ...) changes nothing here and is ignored. A missing key has the default
+ * that transformers gives it where that follows from the others; counts and sizes have no default.
  */
 ModelConfig read_config(const std::string& dir);
 

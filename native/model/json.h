@@ -46,8 +46,8 @@ std::string shown(const Json& json);
 
 /**
  * Parses a whole text. Refused: anything after the value, NaN and infinities, duplicate keys,
- * invalid UTF-8, lone surrogates, more than 64 levels or 2000000 values, and numbers beyond a double.
- * Throws Error with ESPALIER_BAD_MODEL and the byte offset; `what` names the text.
+ * invalid UTF-8, lone surrogates, more than 64 levels or 2000000 values, and numbers beyond a
+ * double. Throws Error with ESPALIER_BAD_MODEL and the byte offset; `what` names the text.
  */
 Json parse_json(std::string_view text, const std::string& what);
 

@@ -9,8 +9,9 @@
 namespace espalier {
 namespace {
 
-// Steps are rounded to fp32 where transformers rounds them, so that both have the same frequencies up to the last bit
-// of pow; an angle is the product of a position and a frequency, so a frequency's error grows with the position.
+// Steps are rounded to fp32 where transformers rounds them, so that both have the same frequencies
+// up to the last bit of pow; an angle is the product of a position and a frequency, so a
+// frequency's error grows with the position.
 
 float unscaled_inv_freq(int32_t head_dim, float theta, int32_t i) {
   const float exponent = static_cast<float>(2 * i) / static_cast<float>(head_dim);

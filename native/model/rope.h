@@ -1,4 +1,5 @@
-// Rotary position embeddings: the angles of a position, for every kind of scaling that a config can ask for.
+// Rotary position embeddings: the angles of a position, for every kind of scaling that a config can
+// ask for.
 #ifndef ESPALIER_MODEL_ROPE_H
 #define ESPALIER_MODEL_ROPE_H
 
@@ -35,10 +36,12 @@ struct RopeConfig {
 void prepare_rope(RopeConfig* rope);
 
 /**
- * Cosines and sines of a prepared config at a position, in fp32 as Hugging Face transformers computes them.
+ * Cosines and sines of a prepared config at a position, in fp32 as Hugging Face transformers
+ * computes them.
  *
- * Dynamic: a position p >= original_max_positions takes the base of a context of p + 1 tokens, as transformers does
- * when it decodes token by token with a cache; so a position has one angle, whatever is computed with it.
+ * Dynamic: a position p >= original_max_positions takes the base of a context of p + 1 tokens, as
+ * transformers does when it decodes token by token with a cache; so a position has one angle,
+ * whatever is computed with it.
  *
  *   cos, sin  [head_dim / 2]  out
  */

@@ -28,16 +28,18 @@ struct TensorEntry {
 };
 
 /**
- * Checks a whole safetensors file and lists its tensors by offset: header within the file, known types, sizes equal to
- * the ranges, and ranges that cover the data without gap or overlap. `path` is for error texts. Throws Error.
+ * Checks a whole safetensors file and lists its tensors by offset: header within the file, known
+ * types, sizes equal to the ranges, and ranges that cover the data without gap or overlap. `path`
+ * is for error texts. Throws Error.
  */
 std::vector<TensorEntry> parse_safetensors(std::string_view file, const std::string& path);
 
 /**
- * The tensors of a folder, from model.safetensors or from the shards that model.safetensors.index.json names. Views
- * stay valid as long as the object that gave them, moved or not. Data is used where it is mapped, except tensors that
- * lie at an address not divisible by their element size: those are copied once, at open. A file that is cut short
- * while it is mapped ends the process on the next read, as for every memory-mapped file.
+ * The tensors of a folder, from model.safetensors or from the shards that
+ * model.safetensors.index.json names. Views stay valid as long as the object that gave them, moved
+ * or not. Data is used where it is mapped, except tensors that lie at an address not divisible by
+ * their element size: those are copied once, at open. A file that is cut short while it is mapped
+ * ends the process on the next read, as for every memory-mapped file.
  */
 class Tensors {
  public:
@@ -50,7 +52,10 @@ class Tensors {
 
   bool has(const std::string& name) const;
 
-  /** A tensor of floats that must have the shape. Throws Error, naming the tensor, what it has and what is expected. */
+  /**
+   * A tensor of floats that must have the shape. Throws Error, naming the tensor, what it has and
+   * what is expected.
+   */
   TensorView get(const std::string& name, const std::vector<int64_t>& shape) const;
 
   /** Bytes of all tensors. */

@@ -154,7 +154,7 @@ TEST(parameters_of_every_rope_kind_are_read) {
   const ModelConfig llama3 = config_of(
       kLlama, {{"rope_scaling",
                 R"({"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4,
-                                    "original_max_position_embeddings": 256})"}});
+          "original_max_position_embeddings": 256})"}});
   CHECK(llama3.rope.kind == RopeKind::kLlama3 && llama3.rope.original_max_positions == 256);
   CHECK(
       llama3.rope.low_freq_factor == 1 && llama3.rope.high_freq_factor == 4 &&
@@ -164,8 +164,8 @@ TEST(parameters_of_every_rope_kind_are_read) {
   const ModelConfig yarn = config_of(
       kQwen2,
       {{"rope_scaling", R"({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024,
-                                    "beta_fast": 16, "beta_slow": 2, "mscale": 0.5, "mscale_all_dim": 0.25,
-                                    "attention_factor": 1.5, "truncate": false})"}});
+          "beta_fast": 16, "beta_slow": 2, "mscale": 0.5, "mscale_all_dim": 0.25,
+          "attention_factor": 1.5, "truncate": false})"}});
   CHECK(yarn.rope.kind == RopeKind::kYarn && yarn.rope.original_max_positions == 1024);
   CHECK(yarn.rope.beta_fast == 16 && yarn.rope.beta_slow == 2 && !yarn.rope.truncate);
   CHECK(

@@ -1,9 +1,12 @@
-// Logits of tiny models of every architecture and rope kind against those of Hugging Face transformers, through the
-// public ABI. The models and logits in tests/models/golden are made by tests/models/golden.py.
+// Logits of tiny models of every architecture and rope kind against those of Hugging Face
+// transformers, through the public ABI. The models and logits in tests/models/golden are made by
+// tests/models/golden.py.
 //
-// Bounds  fp32 KV, weights of any type: 1e-4 of the reference, in norm and in the worst element of a row. The
-//         reference is fp32 arithmetic on the same weights, so only the order of sums differs.
-//         KV of the weights' type: twice the errors that rounding keys and values to that type makes in transformers.
+// Bounds  fp32 KV, weights of any type: 1e-4 of the reference, in norm and in the worst element of
+//         a row. The reference is fp32 arithmetic on the same weights, so only the order of sums
+//         differs.
+//         KV of the weights' type: twice the errors that rounding keys and values to that type
+//         makes in transformers.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

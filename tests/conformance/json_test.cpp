@@ -1,4 +1,5 @@
-// The JSON reader: what RFC 8259 allows is read, everything else is refused with the byte where it went wrong.
+// The JSON reader: what RFC 8259 allows is read, everything else is refused with the byte where it
+// went wrong.
 #include "model/json.h"
 
 #include <cmath>

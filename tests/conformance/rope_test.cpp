@@ -1,4 +1,5 @@
-// Rope angles against those of Hugging Face transformers, in tests/models/golden/rope.json (made by golden.py).
+// Rope angles against those of Hugging Face transformers, in tests/models/golden/rope.json (made by
+// golden.py).
 #include "model/rope.h"
 
 #include <cmath>
@@ -49,8 +50,9 @@ TEST(angles_are_those_of_transformers) {
       const int32_t position = static_cast<int32_t>(c.find("positions")->array[p].integer);
       espalier::rope_angles(config.rope, position, cos.data(), sin.data());
       for (size_t i = 0; i < half; ++i) {
-        // pow of two libraries differs by up to 2 ulp and five roundings follow, so a frequency is off by less than 2^-21
-        // of itself and the angle by that much; cos and sin themselves by less than 2^-22.
+        // pow of two libraries differs by up to 2 ulp and five roundings follow, so a frequency is
+        // off by less than 2^-21 of itself and the angle by that much; cos and sin themselves by
+        // less than 2^-22.
         const double angle = position * static_cast<double>(config.rope.inv_freq[i]);
         const double bound = (std::ldexp(angle, -21) + std::ldexp(1, -22)) * config.rope.scale;
         const double cos_error = std::fabs(cos[i] - c.find("cos")->array[p].array[i].number);

@@ -1,4 +1,5 @@
-// Tensors of a model folder: what the format allows is read in place, anything else is refused by name.
+// Tensors of a model folder: what the format allows is read in place, anything else is refused by
+// name.
 #include "model/safetensors.h"
 
 #include <sys/stat.h>
@@ -99,7 +100,8 @@ bool holds(const TensorView& view, const std::string& bytes) {
 TEST(tensors_are_read_whatever_their_order_types_and_padding) {
   const Folder folder;
   const std::string a = bytes_of({1, 2, 3, 4, 5, 6}), b = "bfbf", c = "h", empty;
-  // In the header's order neither by name nor by offset; the header ends with blanks, as writers align the data.
+  // In the header's order neither by name nor by offset; the header ends with blanks, as writers
+  // align the data.
   folder.write(
       "model.safetensors",
       file_of(
@@ -165,7 +167,8 @@ TEST(shards_are_read_through_the_index) {
       "two.safetensors", file_of("{" + entry("b", "F32", "1", "0,4") + "}", bytes_of({2})));
   folder.write(
       "model.safetensors.index.json",
-      R"({"metadata": {"total_size": 8}, "weight_map": {"a": "one.safetensors", "b": "two.safetensors"}})");
+      R"({"metadata": {"total_size": 8},
+          "weight_map": {"a": "one.safetensors", "b": "two.safetensors"}})");
   const Tensors tensors = Tensors::open(folder.path());
   CHECK(holds(tensors.get("a", {1}), bytes_of({1})) && holds(tensors.get("b", {1}), bytes_of({2})));
   CHECK_EQ(tensors.total_bytes(), 8);
@@ -266,7 +269,8 @@ TEST(every_truncation_and_many_corruptions_of_a_file_are_refused_or_read) {
       accepted += error_of_file(corrupt).empty();
     }
   }
-  // Flips of the data, of the names, of F16 for BF16 and of blanks pass; most of the header's do not.
+  // Flips of the data, of the names, of F16 for BF16 and of blanks pass; most of the header's do
+  // not.
   CHECK_MSG(accepted >= 22 * 8 && accepted < 22 * 8 + 20, "%zu", accepted);
 }
 

@@ -1,5 +1,5 @@
-// Fuzzing a whole model folder: the input is an index and two shards, separated by bytes 0xff. Tensors that the folder
-// is found to have can be asked for and read.
+// Fuzzing a whole model folder: the input is an index and two shards, separated by bytes 0xff.
+// Tensors that the folder is found to have can be asked for and read.
 #include <stdlib.h>
 
 #include <cstdint>

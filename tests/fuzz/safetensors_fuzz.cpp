@@ -1,5 +1,6 @@
-// Fuzzing safetensors: what is accepted covers the data of the file exactly. Every input is read twice, as a file and
-// as the header of a file, which spares the fuzzer from guessing the length in front of it.
+// Fuzzing safetensors: what is accepted covers the data of the file exactly. Every input is read
+// twice, as a file and as the header of a file, which spares the fuzzer from guessing the length in
+// front of it.
 #include <cstdint>
 #include <cstdlib>
 #include <string>
