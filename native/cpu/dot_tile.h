@@ -14,7 +14,8 @@ inline void dot_tile(const T* const* w, const float* const* x, int64_t k, float*
     for (int n = 0; n < NT; ++n) wv[n] = load(w[n] + i);
 #pragma GCC unroll 16
     for (int m = 0; m < MT; ++m) {
-      const Vec xv = load(x[m] + i);
+      Vec xv = load(x[m] + i);
+      keep(xv);
 #pragma GCC unroll 16
       for (int n = 0; n < NT; ++n) acc[n][m] = fma(wv[n], xv, acc[n][m]);
     }

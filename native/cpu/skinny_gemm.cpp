@@ -7,6 +7,7 @@
 // Bytes   reads the weight once for each 8 rows, the first time from memory, then from the cache
 // Error   |out - ref| <= (k / lanes + lanes) * 2^-24 * sum |x w| for the product, with rounding errors of one sign
 #include <algorithm>
+#include <vector>
 
 #include "cpu/convert.h"
 #include "cpu/cpu_backend.h"
@@ -28,16 +29,18 @@ namespace {
 
 /** The functions of a path. */
 struct Kernels {
+  decltype(&plain::packed_len) packed_len;
+  decltype(&plain::pack_rows) pack_rows;
   decltype(&plain::gemm_products) products;
   decltype(&plain::apply_gate) apply_gate;
 };
 
 Kernels kernels_of(Instructions path) {
 #if defined(__x86_64__)
-  if (path == Instructions::kAvx2) return {avx2::gemm_products, avx2::apply_gate};
-  if (path == Instructions::kAvx512) return {avx512::gemm_products, avx512::apply_gate};
+  if (path == Instructions::kAvx2) return {avx2::packed_len, avx2::pack_rows, avx2::gemm_products, avx2::apply_gate};
+  if (path == Instructions::kAvx512) return {avx512::packed_len, avx512::pack_rows, avx512::gemm_products, avx512::apply_gate};
 #endif
-  return {plain::gemm_products, plain::apply_gate};
+  return {plain::packed_len, plain::pack_rows, plain::gemm_products, plain::apply_gate};
 }
 
 /** y[i] += bias[begin + i]. */
@@ -49,15 +52,17 @@ void add_bias(const Weight& bias, int64_t begin, int64_t len, float* y) {
   });
 }
 
-/** Outputs n_begin .. n_end - 1 of all rows of x. */
-void gemm_range(const SkinnyGemmArgs& args, const Kernels& kernels, int64_t n_begin, int64_t n_end) {
-  const int64_t k = args.w.k, width = n_end - n_begin;
+/** Outputs n_begin .. n_end - 1 of all rows of x; packed [m / kMaxRows, packed_len of kMaxRows]. */
+void gemm_range(
+    const SkinnyGemmArgs& args, const Kernels& kernels, const float* packed, int64_t n_begin, int64_t n_end) {
+  const int64_t width = n_end - n_begin;
   const bool gated = args.up.data != nullptr;
   float product[kMaxRows * kMaxRange], up[kMaxRows * kMaxRange];
   for (int64_t m = 0; m < args.m; m += kMaxRows) {
     const int64_t num_x = std::min(args.m - m, kMaxRows);
-    kernels.products(args.w, n_begin, n_end, args.x + m * k, num_x, product, width);
-    if (gated) kernels.products(args.up, n_begin, n_end, args.x + m * k, num_x, up, width);
+    kernels.products(args.w, n_begin, n_end, packed, num_x, product, width);
+    if (gated) kernels.products(args.up, n_begin, n_end, packed, num_x, up, width);
+    packed += kernels.packed_len(args.w.k, kMaxRows);
     for (int64_t r = 0; r < num_x; ++r) {
       float* y = product + r * width;
       add_bias(args.bias, n_begin, width, y);
@@ -78,13 +83,22 @@ void gemm_range(const SkinnyGemmArgs& args, const Kernels& kernels, int64_t n_be
 
 void CpuBackend::skinny_gemm(const SkinnyGemmArgs& args) {
   const Kernels kernels = kernels_of(path_);
+  const int64_t k = args.w.k, packed_len = kernels.packed_len(k, kMaxRows);
+  static thread_local std::vector<float> packed;
+  packed.resize((args.m + kMaxRows - 1) / kMaxRows * packed_len);
+  float* const packed_rows = packed.data();
+  pool_.parallel_for(args.m, kMaxRows, [&](int64_t begin, int64_t end) {
+    for (int64_t m = begin; m < end; m += kMaxRows) {
+      kernels.pack_rows(args.x + m * k, k, std::min(end - m, kMaxRows), packed_rows + m / kMaxRows * packed_len);
+    }
+  });
   // Ranges of at least 128 K products, in whole tiles of every size (24 rows), but no larger than the scratch.
   constexpr int64_t kTile = 24;
-  const int64_t products = args.m * args.w.k * (args.up.data == nullptr ? 1 : 2);
+  const int64_t products = args.m * k * (args.up.data == nullptr ? 1 : 2);
   const int64_t rows = (int64_t{1} << 17) / (products + 1);
   const int64_t grain = std::clamp(rows / kTile * kTile, kTile, kMaxRange);
   pool_.parallel_for(args.m == 0 ? 0 : args.w.n, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end; n += kMaxRange) gemm_range(args, kernels, n, std::min(n + kMaxRange, end));
+    for (int64_t n = begin; n < end; n += kMaxRange) gemm_range(args, kernels, packed_rows, n, std::min(n + kMaxRange, end));
   });
 }
 
