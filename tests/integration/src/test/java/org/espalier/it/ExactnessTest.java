@@ -1,0 +1,196 @@
+package org.espalier.it;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.HashMap;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.espalier.DrafterFactory;
+import org.espalier.Drafters;
+import org.espalier.Generation;
+import org.espalier.GenerationOptions;
+import org.espalier.GenerationResult;
+import org.espalier.Sampling;
+import org.espalier.Session;
+import org.espalier.SessionOptions;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/**
+ * Lossless: with any drafter and any sampling, the tokens and the logits are those of plain
+ * decoding, bit for bit.
+ */
+class ExactnessTest {
+  private static final int MAX_NEW_TOKENS = Fixtures.full() ? 64 : 40;
+  private static final int PROMPT_TOKENS = 96;
+
+  private static final Map<String, Sampling> SAMPLINGS = samplings();
+  private static final Map<String, Run> PLAIN = new HashMap<>();
+  private static Session session;
+
+  /** Token ids, the logits that they were chosen from, and how long drafts were accepted. */
+  private record Run(GenerationResult result, Map<Integer, float[]> logits) {}
+
+  private static Map<String, Sampling> samplings() {
+    Map<String, Sampling> samplings = new LinkedHashMap<>();
+    samplings.put("greedy", Sampling.greedy());
+    samplings.put("t 0.8, seed 1", Sampling.of(0.8f, 1));
+    samplings.put("t 0.8, seed 2", Sampling.of(0.8f, 2));
+    samplings.put("t 0.8, seed 3", Sampling.of(0.8f, 3));
+    samplings.put("top-p 0.9", Sampling.of(0.8f, 4).withTopP(0.9f));
+    samplings.put("min-p 0.05", Sampling.of(1, 5).withMinP(0.05f));
+    samplings.put("top-k 20", Sampling.of(1, 6).withTopK(20));
+    samplings.put("repetition 1.2", Sampling.of(0.8f, 7).withRepetitionPenalty(1.2f));
+    samplings.put("greedy, repetition 1.1", Sampling.greedy().withRepetitionPenalty(1.1f));
+    samplings.put(
+        "presence, frequency",
+        Sampling.of(0.8f, 8).withPresencePenalty(0.3f).withFrequencyPenalty(0.2f));
+    return samplings;
+  }
+
+  @BeforeAll
+  static void open() {
+    session = Fixtures.tinyJava().newSession();
+  }
+
+  @AfterAll
+  static void close() {
+    session.close();
+    PLAIN.clear();
+  }
+
+  private static Run decode(int[] prompt, DrafterFactory drafter, Sampling sampling) {
+    LogitRecorder recorder = new LogitRecorder();
+    GenerationOptions options =
+        GenerationOptions.builder()
+            .maxNewTokens(MAX_NEW_TOKENS)
+            .sampling(sampling)
+            .drafter(drafter)
+            .verifier(recorder)
+            .build();
+    try (Generation generation = new Generation(session, List.of(prompt), options)) {
+      return new Run(generation.run().get(0), recorder.logits(0));
+    }
+  }
+
+  @ParameterizedTest(name = "{0}")
+  @CsvSource(
+      delimiter = ';',
+      value = {
+        "prompt-lookup; 0.02; 9.9",
+        "prompt-lookup:n_max=1,m=3; 0.02; 2.9",
+        "token-recycling; 0.3; 5.9",
+        "token-recycling:tree=4x2x1,k=4; 0.2; 2.9",
+        "draft-model; 0.2; 3.9",
+        "draft-model:gamma=1; 0.1; 0.99",
+        "draft-model:gamma=3,width=3; 0.3; 2.9"
+      })
+  void tokensAndLogitsAreThoseOfPlainDecoding(String spec, double least, double most) {
+    long passes = 0;
+    long accepted = 0;
+    try (DrafterFactory drafter = Drafters.parse(spec)) {
+      for (Fixtures.Prompt prompt : Fixtures.prompts(3)) {
+        int[] tokens = Fixtures.tokens(prompt, PROMPT_TOKENS);
+        for (Map.Entry<String, Sampling> sampling : SAMPLINGS.entrySet()) {
+          String what = prompt + ", " + sampling.getKey();
+          Run plain =
+              PLAIN.computeIfAbsent(
+                  what, key -> decode(tokens, Drafters.none(), sampling.getValue()));
+          Run drafted = decode(tokens, drafter, sampling.getValue());
+          assertThat(drafted.result().tokenIds()).as(what).isEqualTo(plain.result().tokenIds());
+          assertThat(drafted.result().text()).as(what).isEqualTo(plain.result().text());
+          assertThat(drafted.result().finishReason())
+              .as(what)
+              .isEqualTo(plain.result().finishReason());
+          assertSameBits(what, drafted, plain);
+          passes += drafted.result().stats().passes();
+          accepted += drafted.result().stats().accepted();
+        }
+      }
+    }
+    // A draft that is always right or always wrong would prove nothing.
+    assertThat((double) accepted / passes).as("mean accepted length").isBetween(least, most);
+  }
+
+  private static void assertSameBits(String what, Run drafted, Run plain) {
+    assertThat(plain.logits()).hasSize(plain.result().tokenIds().size());
+    for (int i = 0; i < plain.logits().size(); i++) {
+      float[] expected = plain.logits().get(i);
+      float[] got = drafted.logits().get(i);
+      int differs = Arrays.mismatch(expected, got);
+      assertThat(differs).as("%s: token %d, first logit that differs", what, i).isEqualTo(-1);
+    }
+  }
+
+  /** Five prompts, five kinds of trees, one pass for all: each sequence as alone. */
+  @Test
+  void batchGivesEachSequenceItsOwnText() {
+    List<DrafterFactory> kinds =
+        List.of(
+            Drafters.parse("token-recycling"),
+            Drafters.none(),
+            Drafters.parse("draft-model:gamma=3,width=2"),
+            Drafters.parse("prompt-lookup"),
+            Drafters.parse("draft-model:gamma=5"));
+    List<int[]> prompts = new ArrayList<>();
+    for (Fixtures.Prompt prompt : Fixtures.prompts(5).subList(0, 5)) {
+      prompts.add(Fixtures.tokens(prompt, 20 + 13 * prompts.size()));
+    }
+    SessionOptions forFive = SessionOptions.defaults().withMaxSequences(5).withMaxTokens(256);
+    try (Session five = Fixtures.tinyJava().newSession(forFive)) {
+      for (Sampling sampling :
+          List.of(Sampling.greedy(), Sampling.of(0.8f, 11), SAMPLINGS.get("repetition 1.2"))) {
+        int[] next = {0};
+        GenerationOptions options =
+            GenerationOptions.builder()
+                .maxNewTokens(MAX_NEW_TOKENS)
+                .sampling(sampling)
+                .drafter(target -> kinds.get(next[0]++).create(target))
+                .build();
+        try (Generation generation = new Generation(five, prompts, options)) {
+          List<GenerationResult> together = generation.run();
+          for (int b = 0; b < prompts.size(); b++) {
+            Run alone = decode(prompts.get(b), Drafters.none(), sampling.withStream(b));
+            assertThat(together.get(b).tokenIds())
+                .as("sequence %d", b)
+                .isEqualTo(alone.result().tokenIds());
+          }
+          assertThat(together.get(0).stats().accepted()).isPositive();
+        }
+      }
+    }
+    kinds.forEach(DrafterFactory::close);
+  }
+
+  /**
+   * Drafts of the same prompt twice: the table that the first run left does not make the second
+   * worse, nor different.
+   */
+  @Test
+  void tokenRecyclingStartsHot() {
+    int[] prompt = Fixtures.tokens(Fixtures.prompts(3).get(1), PROMPT_TOKENS);
+    DrafterFactory drafter = Drafters.parse("token-recycling");
+    Run first = decode(prompt, drafter, Sampling.greedy());
+    Run second = decode(prompt, drafter, Sampling.greedy());
+    assertThat(second.result().tokenIds()).isEqualTo(first.result().tokenIds());
+    assertThat(second.result().stats().passes()).isLessThan(first.result().stats().passes());
+  }
+
+  /** Neighbouring streams of one seed are different draws; the same stream is the same. */
+  @Test
+  void streamsOfASeedAreDifferent() {
+    int[] prompt = Fixtures.tokens(Fixtures.prompts(3).get(0), 30);
+    Sampling sampling = Sampling.of(1, 3);
+    Run zero = decode(prompt, Drafters.none(), sampling);
+    Run one = decode(prompt, Drafters.none(), sampling.withStream(1));
+    Run zeroAgain = decode(prompt, Drafters.none(), sampling);
+    assertThat(one.result().tokenIds()).isNotEqualTo(zero.result().tokenIds());
+    assertThat(zeroAgain.result().tokenIds()).isEqualTo(zero.result().tokenIds());
+  }
+}
