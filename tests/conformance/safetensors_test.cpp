@@ -249,10 +249,17 @@ TEST(files_that_break_the_format_are_refused) {
        "f: header: object before byte 117 has key \"w\" twice, expected once"},
   };
   for (const auto& c : cases) CHECK_EQ(error_of_file(c.file), c.error);
-  // A header of the longest length that the file could hold, but not the reader.
+  // Header lengths that end one byte beyond the file, and far beyond it.
+  std::string longer = file_of("{}", "");
+  ++longer[0];
+  CHECK_EQ(
+      error_of_file(longer),
+      std::string("f: header = 3 bytes, expected at most 2 in a file of 10"));
   std::string huge = file_of(w, data);
   huge[4] = 1;
-  CHECK(error_of_file(huge).find("f: header = 4294967356 bytes, expected at most 68") == 0);
+  CHECK_EQ(
+      error_of_file(huge),
+      std::string("f: header = 4294967356 bytes, expected at most 68 in a file of 76"));
 }
 
 TEST(every_truncation_and_many_corruptions_of_a_file_are_refused_or_read) {
