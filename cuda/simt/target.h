@@ -9,15 +9,18 @@
 
 #include <cuda_runtime.h>
 
-#define SIMT_DEVICE __device__ __forceinline__        // a primitive, or a helper of a kernel
+#define SIMT_DEVICE __device__ __forceinline__       // a primitive, or a helper of a kernel
 #define SIMT_HOST_DEVICE __host__ __device__ inline  // for use on both sides
+#define SIMT_UNROLL _Pragma("unroll")
 
 #else
 
 #define __global__
+#define __device__
 #define __launch_bounds__(...)
 #define SIMT_DEVICE inline
 #define SIMT_HOST_DEVICE inline
+#define SIMT_UNROLL
 
 #include "simt/emulated.h"
 

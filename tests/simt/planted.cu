@@ -580,7 +580,7 @@ const std::vector<Planted> all = {
     {"wait_without_barrier", Defect::kRace, true, WITH_X(wait_without_barrier_kernel, 1, 32, 32, 32)},
     {"bulk_before_wait", Defect::kUnfinishedCopy, true, WITH_X(bulk_before_wait_kernel, 1, 64, 64, 64)},
     {"ring", Defect::kUnfinishedCopy, true, WITH_X(ring_kernel, 1, 64, 192, 32)},
-    {"stored_ring", Defect::kRace, true, WITH_X(stored_ring_kernel, 1, 64, 192, 32)},
+    {"stored_ring", Defect::kRace, true, WITH_X(stored_ring_kernel, 1, 64, 192, 32), Defect::kUnwritten},
     {"mbarrier_without_init_barrier", Defect::kRace, true, 
      WITH_OUT(mbarrier_without_init_barrier_kernel, float, 1, 32, 32), Defect::kUnwritten},
     {"early_read", Defect::kBeforePrevious, true, run_early_read},

@@ -10,22 +10,16 @@
 #include <set>
 
 #include "check.h"
+#include "orders.h"
 
 namespace {
 
 using simt::emulated::Defect;
 using simt::emulated::kAccessesSeen;
+using simt::emulated::kOrders;
+using simt::emulated::NamedOrder;
 using simt::emulated::Order;
 using simt::emulated::Report;
-
-struct Named {
-  Order order;
-  uint64_t seed;
-  const char* name;
-};
-const Named kOrders[] = {
-    {Order::kForward, 0, "forward"}, {Order::kReverse, 0, "reverse"}, {Order::kShuffled, 1, "shuffled 1"},
-    {Order::kShuffled, 2, "shuffled 2"}};
 
 /** planted.cu:line of the lines that carry `BUG name`. */
 std::set<std::string> lines_to_blame(const std::string& name) {
@@ -39,8 +33,8 @@ std::set<std::string> lines_to_blame(const std::string& name) {
   return found;
 }
 
-std::optional<Report> run(const Planted& kernel, bool bug, const Named& order) {
-  simt::emulated::set_order(order.order, order.seed);
+std::optional<Report> run(const Planted& kernel, bool bug, const NamedOrder& order) {
+  simt::emulated::set_order(order.order, check::seed());
   try {
     kernel.run(bug);
   } catch (const Report& report) {
@@ -79,7 +73,7 @@ TEST(every_planted_bug_is_caught) {
       continue;
     }
     const std::set<std::string> lines = lines_to_blame(kernel.name);
-    for (const Named& order : kOrders) {
+    for (const NamedOrder& order : kOrders) {
       const auto report = run(kernel, true, order);
       CHECK_MSG(report.has_value(), "%s, %s: not caught", kernel.name, order.name);
       if (!report) continue;
@@ -97,7 +91,7 @@ TEST(every_planted_bug_is_caught) {
 
 TEST(clean_siblings_run_without_a_word) {
   for (const Planted& kernel : planted()) {
-    for (const Named& order : kOrders) {
+    for (const NamedOrder& order : kOrders) {
       const auto report = run(kernel, false, order);
       CHECK_MSG(!report, "%s, %s: %s", kernel.name, order.name, report ? report->what() : "");
     }

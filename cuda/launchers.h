@@ -1,0 +1,17 @@
+// The ops of the CUDA backend: each checks nothing, enqueues on the stream and returns. Pointers are the device's, but
+// where ops.h says host.
+#ifndef ESPALIER_CUDA_LAUNCHERS_H
+#define ESPALIER_CUDA_LAUNCHERS_H
+
+#include "ops/ops.h"
+#include "simt/launch.h"
+
+namespace espalier {
+
+void cuda_verify(const VerifyArgs& args, simt::Stream stream);
+void cuda_commit_kv(const CommitKvArgs& args, simt::Stream stream);
+void cuda_rms_norm(const RmsNormArgs& args, simt::Stream stream);
+
+}  // namespace espalier
+
+#endif
