@@ -26,6 +26,10 @@ final class TutorialTest {
   private static final Pattern PROGRAM = Pattern.compile("```java\n(.*?)```", Pattern.DOTALL);
   private static final Pattern CLASS = Pattern.compile("public class (\\w+)");
 
+  /** Surefire's own, where it starts the tests from a jar that only names the class path. */
+  private static final String CLASS_PATH =
+      System.getProperty("surefire.test.class.path", System.getProperty("java.class.path"));
+
   @TempDir private Path dir;
 
   static Stream<String> programs() throws IOException {
@@ -46,7 +50,7 @@ final class TutorialTest {
         new ProcessBuilder(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(),
                 "-cp",
-                dir + ":" + System.getProperty("java.class.path"),
+                dir + ":" + CLASS_PATH,
                 name)
             .redirectErrorStream(true)
             .redirectOutput(log.toFile())
@@ -71,8 +75,7 @@ final class TutorialTest {
     StringWriter messages = new StringWriter();
     try (StandardJavaFileManager files = compiler.getStandardFileManager(null, null, null)) {
       Iterable<? extends JavaFileObject> units = files.getJavaFileObjects(file);
-      List<String> options =
-          List.of("-d", dir.toString(), "-proc:none", "-cp", System.getProperty("java.class.path"));
+      List<String> options = List.of("-d", dir.toString(), "-proc:none", "-cp", CLASS_PATH);
       assertThat(compiler.getTask(messages, files, null, options, null, units).call())
           .as(messages.toString())
           .isTrue();
