@@ -89,7 +89,7 @@ void CpuBackend::skinny_gemm(const SkinnyGemmArgs& args) {
   float* const packed_rows = packed.data();
   pool_.parallel_for(args.m, kMaxRows, [&](int64_t begin, int64_t end) {
     for (int64_t m = begin; m < end; m += kMaxRows) {
-      kernels.pack_rows(args.x + m * k, k, std::min(end - m, kMaxRows), packed_rows + m / kMaxRows * packed_len);
+      kernels.pack_rows(args.x + m * k, k, std::min(end - m, kMaxRows), args.w.type, packed_rows + m / kMaxRows * packed_len);
     }
   });
   // Ranges of at least 128 K products, in whole tiles of every size (24 rows), but no larger than the scratch.

@@ -1,56 +1,89 @@
 // Products of rows n_begin .. n_end - 1 of a weight with rows of x. Included inside a namespace by each_path.h.
 
+constexpr int kStep = 2 * kLanes;  // elements of k that are read at a time, as a pair of vectors
+
+/** The first or the second vector of a pair: elements 0 .. kLanes - 1, or kLanes .. kStep - 1. */
+template <int HALF, class T>
+inline Vec load_half(const T* p) {
+  return load(p + HALF * kLanes);
+}
+
+/** Of bf16 the even elements or the odd ones: one instruction, where widening in order takes two. */
+template <int HALF>
+inline Vec load_half(const Bf16* p) {
+  Ints words;
+  __builtin_memcpy(&words, p, sizeof words);
+  return HALF == 0 ? (Vec)(words << 16) : (Vec)(words & static_cast<int32_t>(0xffff0000));
+}
+
 /** Rows of x in a tile: those that there are, rounded up to a width that tiles exist for. */
-inline int tile_rows(int64_t num_x) { return num_x <= 2 ? static_cast<int>(num_x) : num_x <= 8 ? (static_cast<int>(num_x) + 1) / 2 * 2 : 8; }
+inline int tile_rows(int64_t num_x) {
+  const int rows = static_cast<int>(num_x < 8 ? num_x : 8);
+  return rows < 2 ? 1 : (rows + 1) / 2 * 2;
+}
 
 /** Floats of the packed form of num_x rows of x. */
-int64_t packed_len(int64_t k, int64_t num_x) { return (k + kLanes - 1) / kLanes * kLanes * tile_rows(num_x); }
+int64_t packed_len(int64_t k, int64_t num_x) { return (k + kStep - 1) / kStep * kStep * tile_rows(num_x); }
 
 /**
- * The rows of x as a tile reads them, one vector of each row after the other: in memory order, and away from the cache lines
- * that rows a power of two apart would share. Missing rows and the end of the last vectors are 0.
+ * The rows of x as a tile reads them: the first vector of the pair of each row, then the second ones, in the order of the pairs
+ * of the weight's type. So they lie in memory order, and away from the cache lines that rows a power of two apart would share.
+ * Missing rows and the end of the last pair are 0.
  */
-void pack_rows(const float* x, int64_t k, int64_t num_x, float* packed) {
+void pack_rows(const float* x, int64_t k, int64_t num_x, Type weight_type, float* packed) {
   const int rows = tile_rows(num_x);
-  for (int64_t i = 0; i < k; i += kLanes) {
-    const int len = k - i < kLanes ? static_cast<int>(k - i) : kLanes;
-    for (int m = 0; m < rows; ++m, packed += kLanes) {
-      store(packed, m >= num_x ? Vec{} : len == kLanes ? load(x + m * k + i) : load_part(x + m * k + i, len));
+  for (int64_t i = 0; i < k; i += kStep, packed += rows * kStep) {
+    for (int m = 0; m < rows; ++m) {
+      float step[kStep] = {};
+      for (int64_t j = 0; m < num_x && j < kStep && i + j < k; ++j) {
+        const int64_t at = weight_type == Type::kBf16 ? j % 2 * kLanes + j / 2 : j;
+        step[at] = x[m * k + i + j];
+      }
+      store(packed + m * kLanes, load(step));
+      store(packed + (rows + m) * kLanes, load(step + kLanes));
     }
   }
 }
 
-/** acc[n][m] += w[n] * x[m], for one vector of each. */
-template <int NT, int MT>
-inline void gemm_step(const Vec* w, const float* packed, Vec (&acc)[NT][MT]) {
+/** acc[n][m] += w[n] * x[m], for half of a pair. */
+template <int HALF, int NT, int MT, class T>
+inline void gemm_half(const T* const* w, int64_t i, const float* packed, Vec (&acc)[NT][MT]) {
+  Vec wv[NT];
+#pragma GCC unroll 16
+  for (int n = 0; n < NT; ++n) wv[n] = load_half<HALF>(w[n] + i);
 #pragma GCC unroll 16
   for (int m = 0; m < MT; ++m) {
-    Vec x = load(packed + m * kLanes);
-    keep(x);
+    Vec x = load(packed + (HALF * MT + m) * kLanes);
 #pragma GCC unroll 16
-    for (int n = 0; n < NT; ++n) acc[n][m] = fma(w[n], x, acc[n][m]);
+    for (int n = 0; n < NT; ++n) accumulate(wv[n], x, acc[n][m]);
   }
+  // The other half is loaded after this one was used: both together do not fit into the registers.
+  __asm__ volatile("" ::: "memory");
 }
 
 /**
- * out[m * NT + n] = w[n] . x[m], over k elements. One accumulator of kLanes sums for each product, element i in sum
- * i mod kLanes in ascending order, then sum(): fixed by k alone, whatever NT and MT are.
+ * out[m * NT + n] = w[n] . x[m], over k elements. One accumulator of kLanes sums for each product, filled in ascending pairs,
+ * then sum(): fixed by k and the type alone, whatever NT and MT are.
  */
 template <int NT, int MT, class T>
 inline void gemm_tile(const T* const* w, const float* packed, int64_t k, float* out) {
   Vec acc[NT][MT] = {};
   int64_t i = 0;
-  for (; i + kLanes <= k; i += kLanes, packed += MT * kLanes) {
-    Vec wv[NT];
+  for (; i + kStep <= k; i += kStep, packed += MT * kStep) {
 #pragma GCC unroll 16
-    for (int n = 0; n < NT; ++n) wv[n] = load(w[n] + i);
-    gemm_step<NT, MT>(wv, packed, acc);
+    for (int n = 0; n < NT; ++n) __builtin_prefetch(w[n] + i + NT * k, 0, 2);  // the next tile's rows
+    gemm_half<0>(w, i, packed, acc);
+    gemm_half<1>(w, i, packed, acc);
   }
   if (i < k) {
-    Vec wv[NT];
-#pragma GCC unroll 16
-    for (int n = 0; n < NT; ++n) wv[n] = load_part(w[n] + i, static_cast<int>(k - i));
-    gemm_step<NT, MT>(wv, packed, acc);
+    T last[NT][kStep] = {};
+    const T* last_rows[NT];
+    for (int n = 0; n < NT; ++n) {
+      for (int64_t j = i; j < k; ++j) last[n][j - i] = w[n][j];
+      last_rows[n] = last[n];
+    }
+    gemm_half<0>(last_rows, 0, packed, acc);
+    gemm_half<1>(last_rows, 0, packed, acc);
   }
 #pragma GCC unroll 16
   for (int m = 0; m < MT; ++m) {

@@ -17,6 +17,9 @@ inline void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
 
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 
+/** acc += a * b, as fma. In assembler because g++ 12 runs out of registers when it may choose where the sum goes. */
+inline void accumulate(Vec a, Vec b, Vec& acc) { __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b)); }
+
 inline float sum(Vec v) {
   const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
   const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

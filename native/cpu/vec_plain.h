@@ -23,4 +23,6 @@ inline void store(float* p, Vec v) { __builtin_memcpy(p, &v, sizeof v); }
 /** Two roundings: there is no fused instruction to rely on. */
 inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
 
+inline void accumulate(Vec a, Vec b, Vec& acc) { acc = fma(a, b, acc); }
+
 inline float sum(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
