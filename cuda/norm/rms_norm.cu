@@ -24,9 +24,9 @@ __device__ float sum_of_squares(const float* x, int64_t hidden) {
   for (int64_t i = int64_t{simt::thread()} * kGroup; i < hidden; i += simt::num_threads() * kGroup) {
     if constexpr (kVector) {
       const auto group = *reinterpret_cast<const simt::Vec<float, kGroup>*>(x + i);
-      for (int j = 0; j < kGroup; ++j) sum = fmaf(group[j], group[j], sum);
+      for (int j = 0; j < kGroup; ++j) sum = simt::fma(group[j], group[j], sum);
     } else {
-      for (int j = 0; j < kGroup && i + j < hidden; ++j) sum = fmaf(x[i + j], x[i + j], sum);
+      for (int j = 0; j < kGroup && i + j < hidden; ++j) sum = simt::fma(x[i + j], x[i + j], sum);
     }
   }
   return sum;
@@ -48,8 +48,9 @@ __global__ void __launch_bounds__(kMostThreads) rms_norm_kernel(
     const float* x, const WeightType* weight, float eps, float* out, int64_t hidden) {
   x += simt::block() * hidden;
   out += simt::block() * hidden;
-  const float mean = block_sum(sum_of_squares<kVector>(x, hidden)) / static_cast<float>(hidden);
-  const float factor = 1.0f / sqrtf(mean + eps);
+  const float sum = block_sum(sum_of_squares<kVector>(x, hidden));
+  const float mean = simt::divide(sum, static_cast<float>(hidden));
+  const float factor = simt::divide(1.0f, simt::sqrt(mean + eps));
   // out may be x: a thread writes only what it alone has read.
   for (int64_t i = int64_t{simt::thread()} * kGroup; i < hidden; i += simt::num_threads() * kGroup) {
     if constexpr (kVector) {

@@ -12,6 +12,7 @@
 #include "simt/convert.h"
 #include "simt/index.h"
 #include "simt/launch.h"
+#include "simt/math.h"
 #include "simt/mbarrier.h"
 #include "simt/memory.h"
 #include "simt/mma.h"

@@ -74,10 +74,10 @@ TEST(slots_beyond_2_to_31_bytes) {
   for_each_order([&](const char* order) {
     const auto k = Buffer<uint32_t>::sparse("k_cache", 2 * kSlots * kRowBytes / 4);
     const auto v = Buffer<uint32_t>::sparse("v_cache", 2 * kSlots * kRowBytes / 4);
-    const auto last_row = [](const Buffer<uint32_t>& cache, int64_t layer) {
+    const auto last_row = [&](const Buffer<uint32_t>& cache, int64_t layer) {
       return cache.data() + ((layer + 1) * kSlots - 1) * kRowBytes / 4;
     };
-    const auto first_row = [](const Buffer<uint32_t>& cache, int64_t layer) {
+    const auto first_row = [&](const Buffer<uint32_t>& cache, int64_t layer) {
       return cache.data() + layer * kSlots * kRowBytes / 4;
     };
     for (int64_t layer = 0; layer < 2; ++layer) {
