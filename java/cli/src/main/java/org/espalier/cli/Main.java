@@ -50,6 +50,7 @@ public final class Main implements Runnable {
         .setOut(out)
         .setErr(err)
         .setUsageHelpWidth(100)
+        .setExpandAtFiles(false) // a prompt may well be "@Override"
         .setCaseInsensitiveEnumValuesAllowed(true)
         .setParameterExceptionHandler(errors)
         .setExecutionExceptionHandler(errors);

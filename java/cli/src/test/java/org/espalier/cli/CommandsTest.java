@@ -12,8 +12,14 @@ import java.nio.FloatBuffer;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
+import java.util.stream.Collectors;
 import java.util.stream.StreamSupport;
+import org.espalier.DraftTree;
+import org.espalier.Model;
+import org.espalier.Sequence;
+import org.espalier.Session;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -187,14 +193,33 @@ final class CommandsTest {
   }
 
   @Test
-  void logitsOfALongChainAreThoseOfItsParts() {
+  void logitsAreTheBitsOfTheSessionInEveryPart() {
     // More tokens than one pass takes: the second part goes on from the cache of the first.
-    String ids = "1" + ",7".repeat(520);
-    JsonNode whole = Run.of("logits", "--tokens", ids).json();
-    JsonNode prefix = Run.of("logits", "--tokens", ids.substring(0, 2 * 516 + 1)).json();
-    assertThat(whole.size()).isEqualTo(521);
-    assertThat(whole.get(515)).isEqualTo(prefix.get(515));
-    assertThat(whole.get(520)).isNotEqualTo(whole.get(511));
+    int[] tokens = new int[530];
+    Arrays.setAll(tokens, i -> 300 + i % 97);
+    String ids = Arrays.stream(tokens).mapToObj(Integer::toString).collect(Collectors.joining(","));
+    JsonNode matrix = Run.of("logits", "--tokens", ids).json();
+    assertThat(matrix.size()).isEqualTo(tokens.length);
+    for (int at : new int[] {0, 511, 512, 529}) {
+      float[] expected = logitsAfter(tokens, at);
+      float[] got = new float[expected.length];
+      for (int i = 0; i < got.length; i++) {
+        got[i] = Float.parseFloat(matrix.get(at).get(i).asText());
+      }
+      assertThat(got).as("token " + at).isEqualTo(expected);
+    }
+  }
+
+  private static float[] logitsAfter(int[] tokens, int at) {
+    try (Model model = Model.tinyJava();
+        Session session = model.newSession();
+        Sequence sequence = session.newSequence()) {
+      sequence.prefill(Arrays.copyOf(tokens, at));
+      DraftTree root = DraftTree.rootedAt(tokens[at]);
+      float[] logits = new float[model.info().vocab()];
+      session.forward(List.of(sequence), List.of(root), 0).get(0).logits(0, logits);
+      return logits;
+    }
   }
 
   @Test
@@ -204,6 +229,12 @@ final class CommandsTest {
     assertThat(String.join("", texts(json.get("pieces")))).isEqualTo(PROMPT);
     Run lines = Run.of("tokenize", "--text", PROMPT);
     assertThat(lines.out()).hasLineCount(json.get("pieces").size());
+  }
+
+  @Test
+  void aTextThatBeginsWithAnAtSignIsNotTheNameOfAFile() {
+    JsonNode json = Run.of("tokenize", "--text", "@pom.xml", "--json").json();
+    assertThat(String.join("", texts(json.get("pieces")))).isEqualTo("@pom.xml");
   }
 
   @Test
