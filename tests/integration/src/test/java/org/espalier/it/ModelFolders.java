@@ -1,0 +1,134 @@
+package org.espalier.it;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.UncheckedIOException;
+import java.nio.ByteBuffer;
+import java.nio.ByteOrder;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.Random;
+
+/**
+ * Model folders that tests write: small random weights, or a copy of the draft model to be broken.
+ */
+final class ModelFolders {
+  private static final int HIDDEN = 32;
+  private static final int HEAD_DIM = 16;
+
+  private ModelFolders() {}
+
+  /** A Llama of one layer with random weights and no tokenizer. */
+  static Path random(Path dir, int vocab, long seed, float spread) {
+    Random random = new Random(seed);
+    Map<String, int[]> shapes = new LinkedHashMap<>();
+    shapes.put("model.embed_tokens.weight", new int[] {vocab, HIDDEN});
+    shapes.put("model.layers.0.input_layernorm.weight", new int[] {HIDDEN});
+    shapes.put("model.layers.0.self_attn.q_proj.weight", new int[] {2 * HEAD_DIM, HIDDEN});
+    shapes.put("model.layers.0.self_attn.k_proj.weight", new int[] {HEAD_DIM, HIDDEN});
+    shapes.put("model.layers.0.self_attn.v_proj.weight", new int[] {HEAD_DIM, HIDDEN});
+    shapes.put("model.layers.0.self_attn.o_proj.weight", new int[] {HIDDEN, 2 * HEAD_DIM});
+    shapes.put("model.layers.0.post_attention_layernorm.weight", new int[] {HIDDEN});
+    shapes.put("model.layers.0.mlp.gate_proj.weight", new int[] {HIDDEN, HIDDEN});
+    shapes.put("model.layers.0.mlp.up_proj.weight", new int[] {HIDDEN, HIDDEN});
+    shapes.put("model.layers.0.mlp.down_proj.weight", new int[] {HIDDEN, HIDDEN});
+    shapes.put("model.norm.weight", new int[] {HIDDEN});
+    shapes.put("lm_head.weight", new int[] {vocab, HIDDEN});
+    StringBuilder header = new StringBuilder("{");
+    int bytes = 0;
+    for (Map.Entry<String, int[]> tensor : shapes.entrySet()) {
+      int size = 4;
+      StringBuilder shape = new StringBuilder();
+      for (int axis : tensor.getValue()) {
+        size *= axis;
+        shape.append(shape.length() == 0 ? "" : ",").append(axis);
+      }
+      header.append(header.length() == 1 ? "" : ",");
+      header.append(
+          "\"%s\":{\"dtype\":\"F32\",\"shape\":[%s],\"data_offsets\":[%d,%d]}"
+              .formatted(tensor.getKey(), shape, bytes, bytes + size));
+      bytes += size;
+    }
+    byte[] head = header.append("}").toString().getBytes(StandardCharsets.UTF_8);
+    ByteBuffer file = ByteBuffer.allocate(8 + head.length + bytes).order(ByteOrder.LITTLE_ENDIAN);
+    file.putLong(head.length).put(head);
+    for (Map.Entry<String, int[]> tensor : shapes.entrySet()) {
+      int count =
+          tensor.getValue().length == 1 ? HIDDEN : tensor.getValue()[0] * tensor.getValue()[1];
+      boolean norm = tensor.getKey().contains("norm");
+      boolean head0 = tensor.getKey().startsWith("lm_head");
+      for (int i = 0; i < count; i++) {
+        file.putFloat(norm ? 1 : (float) random.nextGaussian() * (head0 ? spread : 0.4f));
+      }
+    }
+    try {
+      Files.createDirectories(dir);
+      Files.write(dir.resolve("model.safetensors"), file.array());
+      Files.writeString(dir.resolve("config.json"), config(vocab));
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+    return dir;
+  }
+
+  private static String config(int vocab) {
+    return """
+    {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": %d, "hidden_size": %d,
+     "intermediate_size": %d, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+     "head_dim": %d, "hidden_act": "silu", "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+     "rope_theta": 10000.0, "rope_scaling": null, "attention_bias": false, "mlp_bias": false,
+     "tie_word_embeddings": false, "torch_dtype": "float32"}
+    """
+        .formatted(vocab, HIDDEN, HIDDEN, HEAD_DIM);
+  }
+
+  /** The files of the draft model. */
+  static Path copyOfDraft(Path dir) {
+    try {
+      Files.createDirectories(dir);
+      for (String file :
+          new String[] {
+            "config.json", "generation_config.json", "model.safetensors", "tokenizer.json"
+          }) {
+        String resource = "/org/espalier/models/tiny-java-draft/" + file;
+        try (InputStream in = ModelFolders.class.getResourceAsStream(resource)) {
+          if (in == null) {
+            throw new IllegalStateException("no " + resource + " on the class path");
+          }
+          Files.copy(in, dir.resolve(file));
+        }
+      }
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+    return dir;
+  }
+
+  /** Writes generation_config.json with these end tokens. */
+  static void setEndTokens(Path dir, int... ids) {
+    try {
+      Files.writeString(
+          dir.resolve("generation_config.json"),
+          "{\"eos_token_id\": " + Arrays.toString(ids) + "}");
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+
+  /** Replaces text in a file, which must be there. */
+  static void edit(Path file, String from, String to) {
+    try {
+      String text = Files.readString(file);
+      if (!text.contains(from)) {
+        throw new IllegalArgumentException(file + " does not contain " + from);
+      }
+      Files.writeString(file, text.replace(from, to));
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+  }
+}
