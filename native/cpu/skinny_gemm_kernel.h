@@ -16,14 +16,14 @@ inline Vec load_half(const Bf16* p) {
   return HALF == 0 ? (Vec)(words << 16) : (Vec)(words & static_cast<int32_t>(0xffff0000));
 }
 
-/** Rows of x in a tile: those that there are, rounded up to a width that tiles exist for. */
-inline int tile_rows(int64_t num_x) {
-  const int rows = static_cast<int>(num_x < 8 ? num_x : 8);
-  return rows < 2 ? 1 : (rows + 1) / 2 * 2;
-}
+/** Rows of x in a tile: as many as there are, rounded up to a width that tiles exist for. More rows take several tiles. */
+inline int tile_rows(int64_t num_x) { return num_x <= 1 ? 1 : num_x == 2 ? 2 : 4; }
 
 /** Floats of the packed form of num_x rows of x. */
-int64_t packed_len(int64_t k, int64_t num_x) { return (k + kStep - 1) / kStep * kStep * tile_rows(num_x); }
+int64_t packed_len(int64_t k, int64_t num_x) {
+  const int rows = tile_rows(num_x);
+  return (k + kStep - 1) / kStep * kStep * ((num_x + rows - 1) / rows * rows);
+}
 
 /**
  * The rows of x as a tile reads them: the first vector of the pair of each row, then the second ones, in the order of the pairs
@@ -32,15 +32,17 @@ int64_t packed_len(int64_t k, int64_t num_x) { return (k + kStep - 1) / kStep * 
  */
 void pack_rows(const float* x, int64_t k, int64_t num_x, Type weight_type, float* packed) {
   const int rows = tile_rows(num_x);
-  for (int64_t i = 0; i < k; i += kStep, packed += rows * kStep) {
-    for (int m = 0; m < rows; ++m) {
-      float step[kStep] = {};
-      for (int64_t j = 0; m < num_x && j < kStep && i + j < k; ++j) {
-        const int64_t at = weight_type == Type::kBf16 ? j % 2 * kLanes + j / 2 : j;
-        step[at] = x[m * k + i + j];
+  for (int64_t first = 0; first < num_x; first += rows) {
+    for (int64_t i = 0; i < k; i += kStep, packed += rows * kStep) {
+      for (int m = 0; m < rows; ++m) {
+        float step[kStep] = {};
+        const float* row = x + (first + m) * k + i;
+        for (int64_t j = 0; first + m < num_x && j < kStep && i + j < k; ++j) {
+          step[weight_type == Type::kBf16 ? j % 2 * kLanes + j / 2 : j] = row[j];
+        }
+        store(packed + m * kLanes, load(step));
+        store(packed + (rows + m) * kLanes, load(step + kLanes));
       }
-      store(packed + m * kLanes, load(step));
-      store(packed + (rows + m) * kLanes, load(step + kLanes));
     }
   }
 }
@@ -92,17 +94,23 @@ inline void gemm_tile(const T* const* w, const float* packed, int64_t k, float* 
   }
 }
 
-/** Products of MT packed rows with the weight's rows, NT at a time; out[m][n - n_begin], `ld` apart. */
+/**
+ * Products of packed rows, MT in a tile, with the weight's rows, NT at a time; out[m][n - n_begin], `ld` apart. The weight's
+ * rows are in the cache when the second tile reads them.
+ */
 template <int NT, int MT, class T>
 void gemm_strip(
     const T* w, int64_t k, int64_t n_begin, int64_t n_end, const float* packed, int64_t num_x, float* out, int64_t ld) {
+  const int64_t block_len = packed_len(k, MT);
   for (int64_t n = n_begin; n < n_end; n += NT) {
     const T* rows[NT];
     for (int i = 0; i < NT; ++i) rows[i] = w + (n + i < n_end ? n + i : n_end - 1) * k;
-    float tile[MT * NT];
-    gemm_tile<NT, MT>(rows, packed, k, tile);
-    for (int64_t m = 0; m < num_x; ++m) {
-      for (int i = 0; i < NT && n + i < n_end; ++i) out[m * ld + n + i - n_begin] = tile[m * NT + i];
+    for (int64_t first = 0; first < num_x; first += MT) {
+      float tile[MT * NT];
+      gemm_tile<NT, MT>(rows, packed + first / MT * block_len, k, tile);
+      for (int64_t m = first; m < num_x && m < first + MT; ++m) {
+        for (int i = 0; i < NT && n + i < n_end; ++i) out[m * ld + n + i - n_begin] = tile[(m - first) * NT + i];
+      }
     }
   }
 }
@@ -117,12 +125,8 @@ void gemm_rows(
       return gemm_strip<kManyRegisters ? 8 : 6, 1>(w, k, n_begin, n_end, packed, num_x, out, ld);
     case 2:
       return gemm_strip<kManyRegisters ? 8 : 4, 2>(w, k, n_begin, n_end, packed, num_x, out, ld);
-    case 4:
-      return gemm_strip<kManyRegisters ? 6 : 3, 4>(w, k, n_begin, n_end, packed, num_x, out, ld);
-    case 6:
-      return gemm_strip<kManyRegisters ? 4 : 2, 6>(w, k, n_begin, n_end, packed, num_x, out, ld);
     default:
-      return gemm_strip<kManyRegisters ? 3 : 1, 8>(w, k, n_begin, n_end, packed, num_x, out, ld);
+      return gemm_strip<kManyRegisters ? 6 : 3, 4>(w, k, n_begin, n_end, packed, num_x, out, ld);
   }
 }
 
