@@ -1,0 +1,64 @@
+// commit_kv against moves one after the other.
+#include <algorithm>
+
+#include "check.h"
+#include "ops.h"
+
+namespace {
+
+using namespace ops;
+using Ints = std::vector<int32_t>;
+using Halves = std::vector<uint16_t>;
+
+constexpr int kLayers = 3, kPages = 4, kPageSize = 16, kRow = 2 * 6;
+constexpr int64_t kElements = int64_t{kLayers} * kPages * kPageSize * kRow;
+const Shape kCache = {kLayers * kPages, kPageSize, 2, 6};
+
+}  // namespace
+
+TEST(rows_move_in_order_in_every_layer) {
+  const Context ctx;
+  Random random(1);
+  for (int round = 0; round < 100; ++round) {
+    Halves k(kElements), v(kElements);
+    for (auto* cache : {&k, &v}) {
+      for (uint16_t& x : *cache) x = static_cast<uint16_t>(random.bits());
+    }
+    Ints from, to;
+    const int moves = random.below(40);
+    for (int m = 0; m < moves; ++m) {
+      from.push_back(random.below(kPages * kPageSize));
+      to.push_back(random.below(kPages * kPageSize));
+    }
+    Buffer k_cache(ctx, ESPALIER_BF16, kCache), v_cache(ctx, ESPALIER_BF16, kCache);
+    k_cache.write(k);
+    v_cache.write(v);
+    ok(espalier_commit_kv(ctx, Buffer(ctx, {moves}, from), Buffer(ctx, {moves}, to), kLayers, k_cache, v_cache));
+    for (auto* cache : {&k, &v}) {
+      for (int layer = 0; layer < kLayers; ++layer) {
+        uint16_t* rows = cache->data() + int64_t{layer} * kPages * kPageSize * kRow;
+        for (int m = 0; m < moves; ++m) std::copy_n(Halves(rows + from[m] * kRow, rows + (from[m] + 1) * kRow).data(), kRow, rows + to[m] * kRow);
+      }
+    }
+    CHECK(k_cache.read<uint16_t>(kElements) == k);
+    CHECK(v_cache.read<uint16_t>(kElements) == v);
+  }
+}
+
+TEST(bad_arguments_are_refused_and_the_cache_is_untouched) {
+  const Context ctx;
+  Buffer k_cache(ctx, ESPALIER_BF16, kCache), v_cache(ctx, ESPALIER_BF16, kCache);
+  k_cache.write(Halves(kElements, 7));
+  const auto refuses = [&](const Ints& from, const Ints& to, int layers, const std::string& text) {
+    Buffer from_buffer(ctx, {static_cast<int64_t>(from.size())}, from), to_buffer(ctx, {static_cast<int64_t>(to.size())}, to);
+    refused(
+        espalier_commit_kv(ctx, from_buffer, to_buffer, layers, k_cache, v_cache), ESPALIER_INVALID_ARGUMENT,
+        "espalier_commit_kv: " + text);
+  };
+  refuses({0, 64}, {1, 1}, kLayers, "from[1] = 64, expected 0 <= from < slots of a layer = 64");
+  refuses({0}, {-1}, kLayers, "to[0] = -1, expected 0 <= to < slots of a layer = 64");
+  refuses({0}, {1, 2}, kLayers, "num_moves of to = 2, expected 1, as from has");
+  refuses({0}, {1}, 5, "num_layers = 5, expected a divisor of the 12 pages of k_cache");
+  refuses({0}, {1}, 0, "num_layers = 0, expected a divisor of the 12 pages of k_cache");
+  CHECK(k_cache.read<uint16_t>(kElements) == Halves(kElements, 7));
+}
