@@ -54,8 +54,9 @@ template <class Unit>
 void launch_commit_kv(const CommitKvArgs& args, simt::Stream stream) {
   const int64_t row_units = args.row_bytes / static_cast<int64_t>(sizeof(Unit));
   const simt::Launch shape{
-      .grid = {static_cast<int>((row_units + kThreads - 1) / kThreads),
-               static_cast<int>(2 * args.num_layers)},
+      .grid =
+          {static_cast<int>((row_units + kThreads - 1) / kThreads),
+           static_cast<int>(2 * args.num_layers)},
       .threads = kThreads,
       .stream = stream};
   SIMT_LAUNCH(

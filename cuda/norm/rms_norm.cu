@@ -21,7 +21,8 @@ constexpr int kGroup = 4;  // elements that a thread takes at a time
 template <bool kVector>
 __device__ float sum_of_squares(const float* x, int64_t hidden) {
   float sum = 0.0f;
-  for (int64_t i = int64_t{simt::thread()} * kGroup; i < hidden; i += simt::num_threads() * kGroup) {
+  for (int64_t i = int64_t{simt::thread()} * kGroup; i < hidden;
+       i += simt::num_threads() * kGroup) {
     if constexpr (kVector) {
       const auto group = *reinterpret_cast<const simt::Vec<float, kGroup>*>(x + i);
       for (int j = 0; j < kGroup; ++j) sum = simt::fma(group[j], group[j], sum);
@@ -52,7 +53,8 @@ __global__ void __launch_bounds__(kMostThreads) rms_norm_kernel(
   const float mean = simt::divide(sum, static_cast<float>(hidden));
   const float factor = simt::divide(1.0f, simt::sqrt(mean + eps));
   // out may be x: a thread writes only what it alone has read.
-  for (int64_t i = int64_t{simt::thread()} * kGroup; i < hidden; i += simt::num_threads() * kGroup) {
+  for (int64_t i = int64_t{simt::thread()} * kGroup; i < hidden;
+       i += simt::num_threads() * kGroup) {
     if constexpr (kVector) {
       auto group = *reinterpret_cast<const simt::Vec<float, kGroup>*>(x + i);
       for (int j = 0; j < kGroup; ++j) group[j] = group[j] * factor * simt::to_float(weight[i + j]);
@@ -68,7 +70,8 @@ __global__ void __launch_bounds__(kMostThreads) rms_norm_kernel(
 /** 8 elements for a thread, as far as there are threads. */
 int threads_for(int64_t hidden) {
   const int64_t warps = (hidden + 8 * simt::kWarp - 1) / (8 * simt::kWarp);
-  return simt::kWarp * static_cast<int>(warps < kMostThreads / simt::kWarp ? warps : kMostThreads / simt::kWarp);
+  return simt::kWarp *
+         static_cast<int>(warps < kMostThreads / simt::kWarp ? warps : kMostThreads / simt::kWarp);
 }
 
 template <class WeightType>
@@ -79,10 +82,12 @@ void launch_rms_norm(const RmsNormArgs& args, simt::Stream stream) {
   const auto bits = reinterpret_cast<uintptr_t>(args.x) | reinterpret_cast<uintptr_t>(args.out);
   if (args.hidden % kGroup == 0 && bits % (kGroup * sizeof(float)) == 0) {
     SIMT_LAUNCH(
-        (rms_norm_kernel<WeightType, true>), shape, args.x, weight, args.eps, args.out, args.hidden);
+        (rms_norm_kernel<WeightType, true>), shape, args.x, weight, args.eps, args.out,
+        args.hidden);
   } else {
     SIMT_LAUNCH(
-        (rms_norm_kernel<WeightType, false>), shape, args.x, weight, args.eps, args.out, args.hidden);
+        (rms_norm_kernel<WeightType, false>), shape, args.x, weight, args.eps, args.out,
+        args.hidden);
   }
 }
 

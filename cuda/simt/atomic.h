@@ -13,26 +13,42 @@ namespace simt {
 
 // Each returns the old value. T is int32_t or uint32_t.
 template <class T>
-SIMT_DEVICE T atomic_add(T* p, T value) { return atomicAdd(p, value); }
+SIMT_DEVICE T atomic_add(T* p, T value) {
+  return atomicAdd(p, value);
+}
 template <class T>
-SIMT_DEVICE T atomic_min(T* p, T value) { return atomicMin(p, value); }
+SIMT_DEVICE T atomic_min(T* p, T value) {
+  return atomicMin(p, value);
+}
 template <class T>
-SIMT_DEVICE T atomic_max(T* p, T value) { return atomicMax(p, value); }
+SIMT_DEVICE T atomic_max(T* p, T value) {
+  return atomicMax(p, value);
+}
 template <class T>
-SIMT_DEVICE T atomic_or(T* p, T value) { return atomicOr(p, value); }
+SIMT_DEVICE T atomic_or(T* p, T value) {
+  return atomicOr(p, value);
+}
 template <class T>
-SIMT_DEVICE T atomic_exchange(T* p, T value) { return atomicExch(p, value); }
+SIMT_DEVICE T atomic_exchange(T* p, T value) {
+  return atomicExch(p, value);
+}
 template <class T>
-SIMT_DEVICE T atomic_compare_exchange(T* p, T compare, T value) { return atomicCAS(p, compare, value); }
+SIMT_DEVICE T atomic_compare_exchange(T* p, T compare, T value) {
+  return atomicCAS(p, compare, value);
+}
 
 /** Orders the thread's accesses before it and behind it for the whole device. */
 SIMT_DEVICE void fence() { __threadfence(); }
 
 /** A flag that another thread may be polling or writing. */
 template <class T>
-SIMT_DEVICE T load_flag(const T* p) { return *static_cast<const volatile T*>(p); }
+SIMT_DEVICE T load_flag(const T* p) {
+  return *static_cast<const volatile T*>(p);
+}
 template <class T>
-SIMT_DEVICE void store_flag(T* p, T value) { *static_cast<volatile T*>(p) = value; }
+SIMT_DEVICE void store_flag(T* p, T value) {
+  *static_cast<volatile T*>(p) = value;
+}
 
 #else
 
@@ -44,19 +60,29 @@ SIMT_DEVICE T run_atomic(T* p, emulated::Atomic op, T value, T compare = 0) {
 }
 
 template <class T>
-SIMT_DEVICE T atomic_add(T* p, T value) { return run_atomic(p, emulated::Atomic::kAdd, value); }
+SIMT_DEVICE T atomic_add(T* p, T value) {
+  return run_atomic(p, emulated::Atomic::kAdd, value);
+}
 SIMT_DEVICE int32_t atomic_min(int32_t* p, int32_t value) {
   return run_atomic(p, emulated::Atomic::kMinSigned, value);
 }
-SIMT_DEVICE uint32_t atomic_min(uint32_t* p, uint32_t value) { return run_atomic(p, emulated::Atomic::kMin, value); }
+SIMT_DEVICE uint32_t atomic_min(uint32_t* p, uint32_t value) {
+  return run_atomic(p, emulated::Atomic::kMin, value);
+}
 SIMT_DEVICE int32_t atomic_max(int32_t* p, int32_t value) {
   return run_atomic(p, emulated::Atomic::kMaxSigned, value);
 }
-SIMT_DEVICE uint32_t atomic_max(uint32_t* p, uint32_t value) { return run_atomic(p, emulated::Atomic::kMax, value); }
+SIMT_DEVICE uint32_t atomic_max(uint32_t* p, uint32_t value) {
+  return run_atomic(p, emulated::Atomic::kMax, value);
+}
 template <class T>
-SIMT_DEVICE T atomic_or(T* p, T value) { return run_atomic(p, emulated::Atomic::kOr, value); }
+SIMT_DEVICE T atomic_or(T* p, T value) {
+  return run_atomic(p, emulated::Atomic::kOr, value);
+}
 template <class T>
-SIMT_DEVICE T atomic_exchange(T* p, T value) { return run_atomic(p, emulated::Atomic::kExchange, value); }
+SIMT_DEVICE T atomic_exchange(T* p, T value) {
+  return run_atomic(p, emulated::Atomic::kExchange, value);
+}
 template <class T>
 SIMT_DEVICE T atomic_compare_exchange(T* p, T compare, T value) {
   return run_atomic(p, emulated::Atomic::kCompareExchange, value, compare);
@@ -65,9 +91,13 @@ SIMT_DEVICE T atomic_compare_exchange(T* p, T compare, T value) {
 SIMT_DEVICE void fence() { emulated::fence(); }
 
 template <class T>
-SIMT_DEVICE T load_flag(const T* p) { return run_atomic(const_cast<T*>(p), emulated::Atomic::kLoad, T{0}); }
+SIMT_DEVICE T load_flag(const T* p) {
+  return run_atomic(const_cast<T*>(p), emulated::Atomic::kLoad, T{0});
+}
 template <class T>
-SIMT_DEVICE void store_flag(T* p, T value) { run_atomic(p, emulated::Atomic::kStore, value); }
+SIMT_DEVICE void store_flag(T* p, T value) {
+  run_atomic(p, emulated::Atomic::kStore, value);
+}
 
 #endif
 

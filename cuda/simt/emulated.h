@@ -50,7 +50,19 @@ void mbarrier_arrive_async(void* barrier);
 void mbarrier_wait(void* barrier, int parity);
 void copy_bulk(void* to, const void* from, size_t bytes, void* barrier);
 
-enum class Atomic { kAdd, kMin, kMax, kMinSigned, kMaxSigned, kAnd, kOr, kExchange, kCompareExchange, kLoad, kStore };
+enum class Atomic {
+  kAdd,
+  kMin,
+  kMax,
+  kMinSigned,
+  kMaxSigned,
+  kAnd,
+  kOr,
+  kExchange,
+  kCompareExchange,
+  kLoad,
+  kStore
+};
 
 uint64_t atomic(void* p, size_t bytes, Atomic op, uint64_t value, uint64_t compare);
 void fence();

@@ -20,8 +20,8 @@ struct Launch {
   struct Grid {
     int x, y = 1, z = 1;
   } grid;
-  int threads;               // of a block: a multiple of 32, at most 1024
-  size_t shared_bytes = 0;   // of dynamic shared memory
+  int threads;              // of a block: a multiple of 32, at most 1024
+  size_t shared_bytes = 0;  // of dynamic shared memory
   Stream stream = nullptr;
   bool cooperative = false;  // all blocks at once, for sync_grid
   bool overlap = false;      // may start while the kernel before it ends; see wait_for_previous
@@ -112,7 +112,8 @@ void launch(const char* name, void (*kernel)(P...), const Launch& shape, A&&... 
 
 #endif
 
-#define SIMT_LAUNCH(kernel, shape, ...) simt::launch(#kernel, kernel, shape __VA_OPT__(, ) __VA_ARGS__)
+#define SIMT_LAUNCH(kernel, shape, ...) \
+  simt::launch(#kernel, kernel, shape __VA_OPT__(, ) __VA_ARGS__)
 
 }  // namespace simt
 

@@ -11,8 +11,8 @@ namespace simt {
 
 #ifdef __CUDACC__
 SIMT_DEVICE float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }  // a * b + c
-SIMT_DEVICE float divide(float a, float b) { return __fdiv_rn(a, b); }          // a / b
-SIMT_DEVICE float sqrt(float x) { return __fsqrt_rn(x); }                       // square root
+SIMT_DEVICE float divide(float a, float b) { return __fdiv_rn(a, b); }           // a / b
+SIMT_DEVICE float sqrt(float x) { return __fsqrt_rn(x); }                        // square root
 #else
 SIMT_DEVICE float fma(float a, float b, float c) { return std::fma(a, b, c); }
 SIMT_DEVICE float divide(float a, float b) { return a / b; }

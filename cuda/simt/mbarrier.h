@@ -15,7 +15,8 @@ struct Mbarrier {
 
   /** Arrivals that complete a phase. */
   SIMT_DEVICE void init(int count) {
-    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(this)), "r"(count) : "memory");
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(this)), "r"(count)
+                 : "memory");
 #if __CUDA_ARCH__ >= 900
     asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
 #endif
@@ -23,12 +24,14 @@ struct Mbarrier {
 
   /** Arrives; the thread's writes before are seen by those who wait for the phase. */
   SIMT_DEVICE void arrive() {
-    asm volatile("{ .reg .b64 s; mbarrier.arrive.shared.b64 s, [%0]; }" ::"r"(shared_address(this)) : "memory");
+    asm volatile("{ .reg .b64 s; mbarrier.arrive.shared.b64 s, [%0]; }" ::"r"(shared_address(this))
+                 : "memory");
   }
 
   /** Arrives when the copies that the thread started with copy_async are done; does not wait. */
   SIMT_DEVICE void arrive_async() {
-    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(this)) : "memory");
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(shared_address(this))
+                 : "memory");
   }
 
   /** Waits until the phase of this parity is complete. */
@@ -37,13 +40,15 @@ struct Mbarrier {
     while (done == 0) {
 #if __CUDA_ARCH__ >= 900
       asm volatile(
-          "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+          "{ .reg .pred p; mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2; selp.u32 %0, 1, "
+          "0, p; }"
           : "=r"(done)
           : "r"(shared_address(this)), "r"(parity)
           : "memory");
 #else
       asm volatile(
-          "{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; }"
+          "{ .reg .pred p; mbarrier.test_wait.parity.shared.b64 p, [%1], %2; selp.u32 %0, 1, 0, p; "
+          "}"
           : "=r"(done)
           : "r"(shared_address(this)), "r"(parity)
           : "memory");
@@ -73,15 +78,18 @@ struct Mbarrier {
 /** Starts a copy from global to shared memory that reports to a barrier: a multiple of 16 bytes, aligned to 16. sm_90. */
 #ifdef __CUDACC__
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-SIMT_DEVICE void copy_bulk(void* to_shared, const void* from_global, uint32_t bytes, Mbarrier* barrier) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                   shared_address(to_shared)),
-               "l"(from_global), "r"(bytes), "r"(shared_address(barrier))
-               : "memory");
+SIMT_DEVICE void copy_bulk(
+    void* to_shared, const void* from_global, uint32_t bytes, Mbarrier* barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared_address(to_shared)),
+      "l"(from_global), "r"(bytes), "r"(shared_address(barrier))
+      : "memory");
 }
 #endif
 #else
-SIMT_DEVICE void copy_bulk(void* to_shared, const void* from_global, uint32_t bytes, Mbarrier* barrier) {
+SIMT_DEVICE void copy_bulk(
+    void* to_shared, const void* from_global, uint32_t bytes, Mbarrier* barrier) {
   emulated::copy_bulk(to_shared, from_global, bytes, barrier);
 }
 #endif

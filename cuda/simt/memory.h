@@ -26,18 +26,20 @@ SIMT_DEVICE T load_words(const T* p, Word4 word4, Word2 word2, Word1 word1) {
   return value;
 }
 
-#define SIMT_LOAD(op)                                                                          \
-  load_words(                                                                                  \
-      p,                                                                                       \
-      [](uint32_t* r, const void* q) {                                                         \
-        asm volatile(op ".v4.u32 {%0, %1, %2, %3}, [%4];"                                      \
-                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])                          \
-                     : "l"(q));                                                                \
-      },                                                                                       \
-      [](uint32_t* r, const void* q) {                                                         \
-        asm volatile(op ".v2.u32 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "l"(q));          \
-      },                                                                                       \
-      [](uint32_t* r, const void* q) { asm volatile(op ".u32 %0, [%1];" : "=r"(r[0]) : "l"(q)); })
+#define SIMT_LOAD(op)                                                                 \
+  load_words(                                                                         \
+      p,                                                                              \
+      [](uint32_t* r, const void* q) {                                                \
+        asm volatile(op ".v4.u32 {%0, %1, %2, %3}, [%4];"                             \
+                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])                 \
+                     : "l"(q));                                                       \
+      },                                                                              \
+      [](uint32_t* r, const void* q) {                                                \
+        asm volatile(op ".v2.u32 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "l"(q)); \
+      },                                                                              \
+      [](uint32_t* r, const void* q) {                                                \
+        asm volatile(op ".u32 %0, [%1];" : "=r"(r[0]) : "l"(q));                      \
+      })
 
 /** Of memory that the kernel nowhere writes. */
 template <class T>
@@ -60,8 +62,8 @@ SIMT_DEVICE void store_once(T* p, const T& value) {
   uint32_t r[sizeof(T) / 4];
   memcpy(r, &value, sizeof(T));
   if constexpr (sizeof(T) == 16) {
-    asm volatile("st.global.cs.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(r[0]), "r"(r[1]), "r"(r[2]),
-                 "r"(r[3])
+    asm volatile("st.global.cs.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(p), "r"(r[0]), "r"(r[1]),
+                 "r"(r[2]), "r"(r[3])
                  : "memory");
   } else if constexpr (sizeof(T) == 8) {
     asm volatile("st.global.cs.v2.u32 [%0], {%1, %2};" ::"l"(p), "r"(r[0]), "r"(r[1]) : "memory");

@@ -31,13 +31,13 @@ struct FragmentC {
 template <class T>
 SIMT_DEVICE void mma_16x8x16(FragmentC& c, const FragmentA& a, const FragmentB& b);
 
-#define SIMT_MMA(T, type)                                                                              \
-  template <>                                                                                          \
-  SIMT_DEVICE void mma_16x8x16<T>(FragmentC & c, const FragmentA& a, const FragmentB& b) {             \
-    asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type                                         \
-        ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                         \
-        : "+f"(c.v[0]), "+f"(c.v[1]), "+f"(c.v[2]), "+f"(c.v[3])                                       \
-        : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[0]), "r"(b.r[1]));               \
+#define SIMT_MMA(T, type)                                                                  \
+  template <>                                                                              \
+  SIMT_DEVICE void mma_16x8x16<T>(FragmentC & c, const FragmentA& a, const FragmentB& b) { \
+    asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type                             \
+        ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"             \
+        : "+f"(c.v[0]), "+f"(c.v[1]), "+f"(c.v[2]), "+f"(c.v[3])                           \
+        : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[0]), "r"(b.r[1]));   \
   }
 SIMT_MMA(Bf16, "bf16")
 SIMT_MMA(Fp16, "f16")
@@ -50,22 +50,22 @@ template <int kNum, bool kTransposed = false>
 SIMT_DEVICE void load_matrix(uint32_t (&r)[kNum], const void* row) {
   static_assert(kNum == 1 || kNum == 2 || kNum == 4);
   const uint32_t address = shared_address(row);
-#define SIMT_LDMATRIX(trans)                                                                           \
-  if constexpr (kNum == 1) {                                                                           \
-    asm volatile("ldmatrix.sync.aligned.m8n8.x1" trans ".shared.b16 {%0}, [%1];"                       \
-                 : "=r"(r[0])                                                                          \
-                 : "r"(address)                                                                        \
-                 : "memory");                                                                          \
-  } else if constexpr (kNum == 2) {                                                                    \
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2" trans ".shared.b16 {%0, %1}, [%2];"                   \
-                 : "=r"(r[0]), "=r"(r[1])                                                              \
-                 : "r"(address)                                                                        \
-                 : "memory");                                                                          \
-  } else {                                                                                             \
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4" trans ".shared.b16 {%0, %1, %2, %3}, [%4];"           \
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])                                      \
-                 : "r"(address)                                                                        \
-                 : "memory");                                                                          \
+#define SIMT_LDMATRIX(trans)                                                                 \
+  if constexpr (kNum == 1) {                                                                 \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x1" trans ".shared.b16 {%0}, [%1];"             \
+                 : "=r"(r[0])                                                                \
+                 : "r"(address)                                                              \
+                 : "memory");                                                                \
+  } else if constexpr (kNum == 2) {                                                          \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2" trans ".shared.b16 {%0, %1}, [%2];"         \
+                 : "=r"(r[0]), "=r"(r[1])                                                    \
+                 : "r"(address)                                                              \
+                 : "memory");                                                                \
+  } else {                                                                                   \
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4" trans ".shared.b16 {%0, %1, %2, %3}, [%4];" \
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])                            \
+                 : "r"(address)                                                              \
+                 : "memory");                                                                \
   }
   if constexpr (kTransposed) {
     SIMT_LDMATRIX(".trans")

@@ -10,10 +10,10 @@
 #ifdef __CUDACC__
 #define SIMT_SHARED(type, name) __shared__ alignas(16) std::type_identity_t<type> name
 #else
-#define SIMT_SHARED(type, name)                                                        \
-  static const char name##_site = 0;                                                   \
-  auto& name = *static_cast<std::type_identity_t<type>*>(simt::emulated::shared(       \
-      &name##_site, #name, sizeof(std::type_identity_t<type>), 16,                     \
+#define SIMT_SHARED(type, name)                                                  \
+  static const char name##_site = 0;                                             \
+  auto& name = *static_cast<std::type_identity_t<type>*>(simt::emulated::shared( \
+      &name##_site, #name, sizeof(std::type_identity_t<type>), 16,               \
       alignof(std::remove_all_extents_t<type>)))
 #endif
 

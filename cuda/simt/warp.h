@@ -30,7 +30,9 @@ SIMT_DEVICE int count(uint32_t mask) {
 #ifdef __CUDACC__
 
 /** The lanes whose vote is true. */
-SIMT_DEVICE uint32_t ballot(bool vote, uint32_t mask = kAllLanes) { return __ballot_sync(mask, vote); }
+SIMT_DEVICE uint32_t ballot(bool vote, uint32_t mask = kAllLanes) {
+  return __ballot_sync(mask, vote);
+}
 
 /** The value of lane `from`; T has 4 or 8 bytes. */
 template <class T>
@@ -45,17 +47,33 @@ SIMT_DEVICE uint32_t match(T value, uint32_t mask = kAllLanes) {
 }
 
 /** Integer reductions of the lanes of the mask. */
-SIMT_DEVICE int32_t warp_add(int32_t x, uint32_t mask = kAllLanes) { return __reduce_add_sync(mask, x); }
-SIMT_DEVICE int32_t warp_min(int32_t x, uint32_t mask = kAllLanes) { return __reduce_min_sync(mask, x); }
-SIMT_DEVICE int32_t warp_max(int32_t x, uint32_t mask = kAllLanes) { return __reduce_max_sync(mask, x); }
-SIMT_DEVICE uint32_t warp_add(uint32_t x, uint32_t mask = kAllLanes) { return __reduce_add_sync(mask, x); }
-SIMT_DEVICE uint32_t warp_min(uint32_t x, uint32_t mask = kAllLanes) { return __reduce_min_sync(mask, x); }
-SIMT_DEVICE uint32_t warp_max(uint32_t x, uint32_t mask = kAllLanes) { return __reduce_max_sync(mask, x); }
-SIMT_DEVICE uint32_t warp_or(uint32_t x, uint32_t mask = kAllLanes) { return __reduce_or_sync(mask, x); }
+SIMT_DEVICE int32_t warp_add(int32_t x, uint32_t mask = kAllLanes) {
+  return __reduce_add_sync(mask, x);
+}
+SIMT_DEVICE int32_t warp_min(int32_t x, uint32_t mask = kAllLanes) {
+  return __reduce_min_sync(mask, x);
+}
+SIMT_DEVICE int32_t warp_max(int32_t x, uint32_t mask = kAllLanes) {
+  return __reduce_max_sync(mask, x);
+}
+SIMT_DEVICE uint32_t warp_add(uint32_t x, uint32_t mask = kAllLanes) {
+  return __reduce_add_sync(mask, x);
+}
+SIMT_DEVICE uint32_t warp_min(uint32_t x, uint32_t mask = kAllLanes) {
+  return __reduce_min_sync(mask, x);
+}
+SIMT_DEVICE uint32_t warp_max(uint32_t x, uint32_t mask = kAllLanes) {
+  return __reduce_max_sync(mask, x);
+}
+SIMT_DEVICE uint32_t warp_or(uint32_t x, uint32_t mask = kAllLanes) {
+  return __reduce_or_sync(mask, x);
+}
 
 #else
 
-SIMT_DEVICE uint32_t ballot(bool vote, uint32_t mask = kAllLanes) { return emulated::ballot(mask, vote); }
+SIMT_DEVICE uint32_t ballot(bool vote, uint32_t mask = kAllLanes) {
+  return emulated::ballot(mask, vote);
+}
 
 template <class T>
 SIMT_DEVICE uint64_t register_of(T value) {

@@ -8,11 +8,21 @@
 namespace simt::emulated {
 namespace {
 
-enum Kind : uint32_t { kSyncWarp, kBallot, kShuffle, kMatch, kReduce, kLoadMatrix, kMmaBf16, kMmaFp16 };
+enum Kind : uint32_t {
+  kSyncWarp,
+  kBallot,
+  kShuffle,
+  kMatch,
+  kReduce,
+  kLoadMatrix,
+  kMmaBf16,
+  kMmaFp16
+};
 constexpr uint32_t kKindBits = 8;  // above: what all lanes must agree on, too
 
 const char* name_of_kind(uint32_t kind) {
-  static const char* const names[] = {"sync_warp",   "ballot",       "shuffle",      "match", "warp reduction", "load_matrix",
+  static const char* const names[] = {"sync_warp",   "ballot",         "shuffle",
+                                      "match",       "warp reduction", "load_matrix",
                                       "mma_16x8x16", "mma_16x8x16"};
   return names[kind % (1 << kKindBits)];
 }
@@ -54,7 +64,8 @@ uint32_t reduce(const Rendezvous& r, Reduce op, bool is_signed) {
   uint32_t result = 0;
   for_each_lane(r.mask, [&](int lane) {
     const auto x = operand_of<uint32_t>(r, lane);
-    const bool less = is_signed ? static_cast<int32_t>(x) < static_cast<int32_t>(result) : x < result;
+    const bool less =
+        is_signed ? static_cast<int32_t>(x) < static_cast<int32_t>(result) : x < result;
     if (first) {
       result = x;
     } else if (op == Reduce::kAdd) {
@@ -105,10 +116,13 @@ void load_matrices(Block& block, int warp, const Rendezvous& r, int num, bool tr
     const void* row = operand_of<MatrixRow>(r, i).row;
     if (reinterpret_cast<uintptr_t>(row) % 16 != 0) {
       report_of(
-          &thread, block.index, Defect::kMisaligned, r.place, "load_matrix from an address that is no multiple of 16 bytes");
+          &thread, block.index, Defect::kMisaligned, r.place,
+          "load_matrix from an address that is no multiple of 16 bytes");
     }
     if (!is_shared(region_of(row))) {
-      report_of(&thread, block.index, Defect::kBadArgument, r.place, "load_matrix from memory that is not shared");
+      report_of(
+          &thread, block.index, Defect::kBadArgument, r.place,
+          "load_matrix from memory that is not shared");
     }
     Thread* running = std::exchange(machine.current, &thread);
     check_access(thread, row, 16, Access::kRead, r.place);
@@ -139,7 +153,9 @@ void multiply(Block& block, int warp, const Rendezvous& r, bool bf16) {
     const auto& in = operand_of<MmaOperand>(r, lane);
     const int g = lane / 4, t = lane % 4;
     for (int half = 0; half < 2; ++half) {
-      const auto part = [&](uint32_t x) { return value_of(static_cast<uint16_t>(x >> 16 * half), bf16); };
+      const auto part = [&](uint32_t x) {
+        return value_of(static_cast<uint16_t>(x >> 16 * half), bf16);
+      };
       const int k = 2 * t + half;
       a[g][k] = part(in.a[0]);
       a[g + 8][k] = part(in.a[1]);
@@ -203,22 +219,26 @@ bool same_place(Place a, Place b) { return a == b || line_of(a) == line_of(b); }
 Rendezvous& join(Thread& thread, uint32_t kind, uint32_t mask, Place place) {
   const char* const name = name_of_kind(kind);
   if ((mask >> thread.lane() & 1) == 0) {
-    report(Defect::kBadArgument, place, "%s with mask 0x%08x, expected the calling lane %d in it", name, mask, thread.lane());
+    report(
+        Defect::kBadArgument, place, "%s with mask 0x%08x, expected the calling lane %d in it",
+        name, mask, thread.lane());
   }
   auto& open = thread.block->rendezvous[thread.warp()];
   for (Rendezvous& r : open) {
     if ((r.mask & mask) == 0) continue;
     if (r.kind != kind || r.mask != mask || !same_place(r.place, place)) {
       report(
-          Defect::kDivergence, place, "%s with mask 0x%08x, while lanes 0x%08x of the warp wait in %s with mask 0x%08x at %s", name,
-          mask, r.arrived, name_of_kind(r.kind), r.mask, line_of(r.place).c_str());
+          Defect::kDivergence, place,
+          "%s with mask 0x%08x, while lanes 0x%08x of the warp wait in %s with mask 0x%08x at %s",
+          name, mask, r.arrived, name_of_kind(r.kind), r.mask, line_of(r.place).c_str());
     }
     return r;
   }
   for_each_lane(mask, [&](int lane) {
     if (thread.block->threads[thread.warp() * kLanes + lane]->state == Thread::kDone) {
       report(
-          Defect::kDivergence, place, "%s with mask 0x%08x, of which lane %d has ended", name, mask, lane);
+          Defect::kDivergence, place, "%s with mask 0x%08x, of which lane %d has ended", name, mask,
+          lane);
     }
   });
   Rendezvous& r = open.emplace_back();
@@ -230,7 +250,9 @@ Rendezvous& join(Thread& thread, uint32_t kind, uint32_t mask, Place place) {
 }
 
 template <class Operand>
-void warp_operation(uint32_t kind, uint32_t mask, const Operand& operand, void* result, size_t result_bytes, Place place) {
+void warp_operation(
+    uint32_t kind, uint32_t mask, const Operand& operand, void* result, size_t result_bytes,
+    Place place) {
   static_assert(sizeof(Operand) <= 64);
   Thread& thread = current_thread(name_of_kind(kind));
   Rendezvous& r = join(thread, kind, mask, place);
@@ -310,12 +332,13 @@ void sync_block() {
     }
   }
   thread.place = place;
-  if (++block.num_at_barrier < static_cast<int>(block.threads.size())) return wait_for("sync_block", place);
+  if (++block.num_at_barrier < static_cast<int>(block.threads.size()))
+    return wait_for("sync_block", place);
   for (const auto& other : block.threads) {
     if (!same_place(other->place, place)) {
       report(
-          Defect::kDivergence, place, "sync_block, while thread %d is in another sync_block, at %s", other->index,
-          line_of(other->place).c_str());
+          Defect::kDivergence, place, "sync_block, while thread %d is in another sync_block, at %s",
+          other->index, line_of(other->place).c_str());
     }
   }
   block.num_at_barrier = 0;
@@ -327,7 +350,8 @@ void sync_block() {
 void sync_grid() {
   const Place place = SIMT_PLACE;
   Thread& thread = current_thread("sync_grid");
-  if (!machine.launch->cooperative) report(Defect::kBadArgument, place, "sync_grid in a launch that is not cooperative");
+  if (!machine.launch->cooperative)
+    report(Defect::kBadArgument, place, "sync_grid in a launch that is not cooperative");
   const int all = machine.num_blocks * machine.launch->threads;
   if (++machine.num_at_grid_barrier < all) return wait_for("sync_grid", place);
   machine.num_at_grid_barrier = 0;
@@ -346,13 +370,17 @@ void sync_warp(uint32_t mask) {
 
 namespace {
 
-NamedBarrier& arrive_at(Thread& thread, const char* primitive, int id, int num_threads, Place place) {
+NamedBarrier& arrive_at(
+    Thread& thread, const char* primitive, int id, int num_threads, Place place) {
   if (id < 1 || id >= kNamedBarriers) {
-    report(Defect::kBadArgument, place, "%s id = %d, expected 1 to %d", primitive, id, kNamedBarriers - 1);
+    report(
+        Defect::kBadArgument, place, "%s id = %d, expected 1 to %d", primitive, id,
+        kNamedBarriers - 1);
   }
   if (num_threads < kLanes || num_threads % kLanes != 0 || num_threads > machine.launch->threads) {
     report(
-        Defect::kBadArgument, place, "%s num_threads = %d, expected a multiple of %d up to the block's %d", primitive,
+        Defect::kBadArgument, place,
+        "%s num_threads = %d, expected a multiple of %d up to the block's %d", primitive,
         num_threads, kLanes, machine.launch->threads);
   }
   NamedBarrier& barrier = thread.block->named[id];
@@ -360,7 +388,8 @@ NamedBarrier& arrive_at(Thread& thread, const char* primitive, int id, int num_t
     barrier.needed = num_threads;
   } else if (barrier.needed != num_threads) {
     report(
-        Defect::kDivergence, place, "%s of barrier %d with num_threads = %d, expected %d as thread %d gave", primitive, id,
+        Defect::kDivergence, place,
+        "%s of barrier %d with num_threads = %d, expected %d as thread %d gave", primitive, id,
         num_threads, barrier.needed, barrier.arrived[0]->index);
   }
   barrier.arrived.push_back(&thread);
@@ -410,7 +439,8 @@ uint32_t ballot(uint32_t mask, bool vote) {
 
 uint64_t shuffle(uint32_t mask, uint64_t value, int from_lane) {
   uint64_t result;
-  warp_operation(kShuffle, mask, ShuffleOperand{value, from_lane}, &result, sizeof result, SIMT_PLACE);
+  warp_operation(
+      kShuffle, mask, ShuffleOperand{value, from_lane}, &result, sizeof result, SIMT_PLACE);
   return result;
 }
 
@@ -423,21 +453,24 @@ uint32_t match(uint32_t mask, uint64_t value) {
 uint32_t reduce_unsigned(uint32_t mask, uint32_t value, Reduce op) {
   uint32_t result;
   warp_operation(
-      kReduce | static_cast<uint32_t>(op) << (kKindBits + 1), mask, value, &result, sizeof result, SIMT_PLACE);
+      kReduce | static_cast<uint32_t>(op) << (kKindBits + 1), mask, value, &result, sizeof result,
+      SIMT_PLACE);
   return result;
 }
 
 int32_t reduce_signed(uint32_t mask, int32_t value, Reduce op) {
   int32_t result;
   warp_operation(
-      kReduce | (static_cast<uint32_t>(op) * 2 + 1) << kKindBits, mask, value, &result, sizeof result, SIMT_PLACE);
+      kReduce | (static_cast<uint32_t>(op) * 2 + 1) << kKindBits, mask, value, &result,
+      sizeof result, SIMT_PLACE);
   return result;
 }
 
 void load_matrix(uint32_t* r, const void* row, int num, bool transposed) {
   const uint32_t detail = static_cast<uint32_t>(num) * 2 + transposed;
   warp_operation(
-      kLoadMatrix | detail << kKindBits, 0xffffffffu, MatrixRow{row}, r, num * sizeof(uint32_t), SIMT_PLACE);
+      kLoadMatrix | detail << kKindBits, 0xffffffffu, MatrixRow{row}, r, num * sizeof(uint32_t),
+      SIMT_PLACE);
 }
 
 namespace {

@@ -34,23 +34,31 @@ void check_equal(const Shape& shape, int64_t offset_bytes, std::mt19937& random)
   const int64_t bytes = shape.num_layers * shape.num_slots * shape.row_bytes;
   const auto from = random_slots(shape.num_moves, shape.num_slots, random);
   const auto to = random_slots(shape.num_moves, shape.num_slots, random);
-  const auto k = random_bits(bytes + offset_bytes, random), v = random_bits(bytes + offset_bytes, random);
+  const auto k = random_bits(bytes + offset_bytes, random),
+             v = random_bits(bytes + offset_bytes, random);
   auto want_k = k, want_v = v;
-  cpu->commit_kv(CommitKvArgs{
-      from.data(), to.data(), want_k.data() + offset_bytes / 2, want_v.data() + offset_bytes / 2, shape.num_moves,
-      shape.num_layers, shape.num_slots, shape.row_bytes});
+  cpu->commit_kv(
+      CommitKvArgs{
+          from.data(), to.data(), want_k.data() + offset_bytes / 2,
+          want_v.data() + offset_bytes / 2, shape.num_moves, shape.num_layers, shape.num_slots,
+          shape.row_bytes});
   for_each_order([&](const char* order) {
-    const auto on_from = Buffer<int32_t>::input("from", from), on_to = Buffer<int32_t>::input("to", to);
+    const auto on_from = Buffer<int32_t>::input("from", from),
+               on_to = Buffer<int32_t>::input("to", to);
     const Buffer<uint16_t> on_k("k_cache", k), on_v("v_cache", v);
     espalier::cuda_commit_kv(
-        CommitKvArgs{on_from.data(), on_to.data(), on_k.data() + offset_bytes / 2, on_v.data() + offset_bytes / 2,
-                     shape.num_moves, shape.num_layers, shape.num_slots, shape.row_bytes},
+        CommitKvArgs{
+            on_from.data(), on_to.data(), on_k.data() + offset_bytes / 2,
+            on_v.data() + offset_bytes / 2, shape.num_moves, shape.num_layers, shape.num_slots,
+            shape.row_bytes},
         nullptr);
     CHECK_MSG(
         on_k.values() == want_k && on_v.values() == want_v,
-        "%s: num_moves %ld, num_layers %ld, num_slots %ld, row_bytes %ld, offset %ld: differs from the CPU", order,
-        static_cast<long>(shape.num_moves), static_cast<long>(shape.num_layers), static_cast<long>(shape.num_slots),
-        static_cast<long>(shape.row_bytes), static_cast<long>(offset_bytes));
+        "%s: num_moves %ld, num_layers %ld, num_slots %ld, row_bytes %ld, offset %ld: differs from "
+        "the CPU",
+        order, static_cast<long>(shape.num_moves), static_cast<long>(shape.num_layers),
+        static_cast<long>(shape.num_slots), static_cast<long>(shape.row_bytes),
+        static_cast<long>(offset_bytes));
   });
 }
 
@@ -58,7 +66,8 @@ void check_equal(const Shape& shape, int64_t offset_bytes, std::mt19937& random)
 
 TEST(equals_the_cpu_whatever_the_moves) {
   std::mt19937 random(static_cast<uint32_t>(check::seed()));
-  for (const int64_t num_moves : {0, 1, 2, 7, 8, 9, 17, 40}) check_equal({num_moves, 3, 6, 64}, 0, random);
+  for (const int64_t num_moves : {0, 1, 2, 7, 8, 9, 17, 40})
+    check_equal({num_moves, 3, 6, 64}, 0, random);
 }
 
 TEST(equals_the_cpu_for_every_width_of_rows) {
@@ -69,31 +78,33 @@ TEST(equals_the_cpu_for_every_width_of_rows) {
   for (const int64_t offset_bytes : {2, 4, 8, 16}) check_equal({5, 2, 9, 64}, offset_bytes, random);
 }
 
-TEST(slots_beyond_2_to_31_bytes) {
-  constexpr int64_t kRowBytes = 1024, kSlots = (int64_t{3} << 30) / kRowBytes;
+TEST(offsets_beyond_2_to_31_elements) {
+  constexpr int64_t kRowBytes = 1026,
+                    kSlots = (int64_t{3} << 30) / kRowBytes;  // an element is 2 bytes here
   for_each_order([&](const char* order) {
-    const auto k = Buffer<uint32_t>::sparse("k_cache", 2 * kSlots * kRowBytes / 4);
-    const auto v = Buffer<uint32_t>::sparse("v_cache", 2 * kSlots * kRowBytes / 4);
-    const auto last_row = [&](const Buffer<uint32_t>& cache, int64_t layer) {
-      return cache.data() + ((layer + 1) * kSlots - 1) * kRowBytes / 4;
+    const auto k = Buffer<uint16_t>::sparse("k_cache", 2 * kSlots * kRowBytes / 2);
+    const auto v = Buffer<uint16_t>::sparse("v_cache", 2 * kSlots * kRowBytes / 2);
+    const auto last_row = [&](const Buffer<uint16_t>& cache, int64_t layer) {
+      return cache.data() + ((layer + 1) * kSlots - 1) * kRowBytes / 2;
     };
-    const auto first_row = [&](const Buffer<uint32_t>& cache, int64_t layer) {
-      return cache.data() + layer * kSlots * kRowBytes / 4;
+    const auto first_row = [&](const Buffer<uint16_t>& cache, int64_t layer) {
+      return cache.data() + layer * kSlots * kRowBytes / 2;
     };
     for (int64_t layer = 0; layer < 2; ++layer) {
-      for (int i = 0; i < kRowBytes / 4; ++i) {
-        last_row(k, layer)[i] = static_cast<uint32_t>(1000 + 10 * layer + i);
-        first_row(v, layer)[i] = static_cast<uint32_t>(2000 + 10 * layer + i);
+      for (int i = 0; i < kRowBytes / 2; ++i) {
+        last_row(k, layer)[i] = static_cast<uint16_t>(1000 + 10 * layer + i);
+        first_row(v, layer)[i] = static_cast<uint16_t>(2000 + 10 * layer + i);
       }
     }
-    const auto from = Buffer<int32_t>::input("from", {kSlots - 1}), to = Buffer<int32_t>::input("to", {0});
+    const auto from = Buffer<int32_t>::input("from", {kSlots - 1}),
+               to = Buffer<int32_t>::input("to", {0});
     espalier::cuda_commit_kv(
         CommitKvArgs{from.data(), to.data(), k.data(), v.data(), 1, 2, kSlots, kRowBytes}, nullptr);
     for (int64_t layer = 0; layer < 2; ++layer) {
-      for (int i = 0; i < kRowBytes / 4; ++i) {
+      for (int i = 0; i < kRowBytes / 2; ++i) {
         CHECK_MSG(
-            first_row(k, layer)[i] == 1000 + 10 * layer + i && first_row(v, layer)[i] == 0, "%s: layer %ld, word %d", order,
-            static_cast<long>(layer), i);
+            first_row(k, layer)[i] == 1000 + 10 * layer + i && first_row(v, layer)[i] == 0,
+            "%s: layer %ld, word %d", order, static_cast<long>(layer), i);
       }
     }
   });

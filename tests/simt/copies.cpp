@@ -15,7 +15,8 @@ void check_shared(const void* p, const char* primitive, Place place) {
 }
 
 void check_global(const void* p, const char* primitive, Place place) {
-  if (is_shared(region_of(p))) report(Defect::kBadArgument, place, "%s from memory that is shared", primitive);
+  if (is_shared(region_of(p)))
+    report(Defect::kBadArgument, place, "%s from memory that is shared", primitive);
 }
 
 /** Reads the source and writes the destination in the name of `thread`. */
@@ -28,7 +29,9 @@ void finish_copy(Thread& thread, const Copy& copy) {
   std::memset(static_cast<char*>(copy.to) + copy.valid_bytes, 0, copy.bytes - copy.valid_bytes);
 }
 
-void start_copy(Thread& thread, void* to, const void* from, size_t bytes, size_t valid_bytes, const char* primitive, Place place) {
+void start_copy(
+    Thread& thread, void* to, const void* from, size_t bytes, size_t valid_bytes,
+    const char* primitive, Place place) {
   check_shared(to, primitive, place);
   if (valid_bytes > 0) {
     check_global(from, primitive, place);
@@ -54,8 +57,9 @@ void wait_async(int pending_groups) {
   Thread& thread = current_thread("wait_async");
   // Groups below thread.group are closed; the newest `pending_groups` of them may go on.
   const int limit = thread.group - pending_groups;
-  auto first_left = std::find_if(
-      thread.copies.begin(), thread.copies.end(), [&](const Copy& copy) { return copy.group >= limit; });
+  auto first_left = std::find_if(thread.copies.begin(), thread.copies.end(), [&](const Copy& copy) {
+    return copy.group >= limit;
+  });
   for (auto copy = thread.copies.begin(); copy != first_left; ++copy) finish_copy(thread, *copy);
   thread.copies.erase(thread.copies.begin(), first_left);
 }
@@ -103,7 +107,8 @@ void arrive(Thread& thread, MbarrierState& state, uint32_t expected_bytes, Place
   if (state.pending == 0) try_complete(*thread.block, state, true);
   if (state.pending == 0) {
     report(
-        Defect::kBadArgument, place, "arrival at an mbarrier whose phase has all its %d arrivals and waits for %ld bytes",
+        Defect::kBadArgument, place,
+        "arrival at an mbarrier whose phase has all its %d arrivals and waits for %ld bytes",
         state.count, state.expected_bytes);
   }
   state.expected_bytes += expected_bytes;
@@ -119,7 +124,8 @@ void mbarrier_init(void* barrier, int count) {
   Thread& thread = current_thread("mbarrier init");
   check_shared(barrier, "mbarrier init", place);
   check_alignment(barrier, sizeof(uint64_t), place);
-  if (count < 1 || count >= 1 << 20) report(Defect::kBadArgument, place, "mbarrier count = %d, expected 1 to 2^20 - 1", count);
+  if (count < 1 || count >= 1 << 20)
+    report(Defect::kBadArgument, place, "mbarrier count = %d, expected 1 to 2^20 - 1", count);
   check_access(thread, barrier, sizeof(uint64_t), Access::kWrite, place);
   std::memset(barrier, 0, sizeof(uint64_t));
   MbarrierState state{};
@@ -154,7 +160,8 @@ void copy_bulk(void* to, const void* from, size_t bytes, void* barrier) {
   MbarrierState& state = state_of(thread, barrier, "copy_bulk", place);
   check_alignment(to, 16, place);
   check_alignment(from, 16, place);
-  if (bytes == 0 || bytes % 16 != 0) report(Defect::kBadArgument, place, "copy_bulk bytes = %zu, expected a multiple of 16", bytes);
+  if (bytes == 0 || bytes % 16 != 0)
+    report(Defect::kBadArgument, place, "copy_bulk bytes = %zu, expected a multiple of 16", bytes);
   start_copy(thread, to, from, bytes, bytes, "copy_bulk", place);
   state.copies.push_back({to, from, bytes, bytes, place, thread.index, 0});
   try_complete(*thread.block, state, false);

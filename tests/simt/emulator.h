@@ -21,16 +21,16 @@ constexpr bool kAccessesSeen = true;
 #endif
 
 enum class Defect {
-  kOutOfBounds,       // no buffer is there
-  kMisaligned,        // an address that is no multiple of the access
-  kReadOnly,          // a write to a buffer that the launch may only read
-  kRace,              // two accesses, one of them a write, that nothing orders
-  kUnwritten,         // a read of memory that nobody wrote
-  kUnfinishedCopy,    // an access to the destination of a copy that nobody waited for
-  kDivergence,        // threads of one barrier or one warp operation at different places
-  kDeadlock,          // every thread waits
-  kBeforePrevious,    // a global access that comes before wait_for_previous
-  kBadArgument,       // a launch or a primitive called against its rule
+  kOutOfBounds,     // no buffer is there
+  kMisaligned,      // an address that is no multiple of the access
+  kReadOnly,        // a write to a buffer that the launch may only read
+  kRace,            // two accesses, one of them a write, that nothing orders
+  kUnwritten,       // a read of memory that nobody wrote
+  kUnfinishedCopy,  // an access to the destination of a copy that nobody waited for
+  kDivergence,      // threads of one barrier or one warp operation at different places
+  kDeadlock,        // every thread waits
+  kBeforePrevious,  // a global access that comes before wait_for_previous
+  kBadArgument,     // a launch or a primitive called against its rule
 };
 
 const char* name_of(Defect defect);
@@ -38,7 +38,9 @@ const char* name_of(Defect defect);
 /** A defect in a kernel: thrown by the launch. what() is `kernel, block b, thread t, file:line: what happened`. */
 class Report : public std::runtime_error {
  public:
-  Report(Defect defect, std::string kernel, int block, int thread, std::string place, const std::string& text);
+  Report(
+      Defect defect, std::string kernel, int block, int thread, std::string place,
+      const std::string& text);
 
   const Defect defect;
   const std::string kernel;  // as the launch names it
@@ -70,7 +72,8 @@ template <class T>
 class Buffer {
  public:
   /** For reading and writing. */
-  Buffer(const char* name, const std::vector<T>& values) : Buffer(name, values.size(), true, false, &values) {}
+  Buffer(const char* name, const std::vector<T>& values)
+      : Buffer(name, values.size(), true, false, &values) {}
 
   /** For reading. */
   static Buffer input(const char* name, const std::vector<T>& values) {
@@ -78,12 +81,17 @@ class Buffer {
   }
 
   /** For writing: a kernel that reads an element before one was written there is reported. */
-  static Buffer output(const char* name, size_t num) { return Buffer(name, num, false, false, nullptr); }
+  static Buffer output(const char* name, size_t num) {
+    return Buffer(name, num, false, false, nullptr);
+  }
 
   /** Zeros, taking memory only where touched: for offsets beyond 2^31. */
-  static Buffer sparse(const char* name, size_t num) { return Buffer(name, num, true, false, nullptr); }
+  static Buffer sparse(const char* name, size_t num) {
+    return Buffer(name, num, true, false, nullptr);
+  }
 
-  Buffer(Buffer&& other) noexcept : region_(std::exchange(other.region_, nullptr)), num_(other.num_) {}
+  Buffer(Buffer&& other) noexcept
+      : region_(std::exchange(other.region_, nullptr)), num_(other.num_) {}
   Buffer& operator=(Buffer&&) = delete;
   ~Buffer() { destroy_global(region_); }
 

@@ -48,8 +48,8 @@ char* stack_at(size_t i) {
   static std::vector<char*> chunks;
   while (chunks.size() <= i / kChunk) {
     void* chunk = mmap(
-        nullptr, kChunk * (kGuard + kStackBytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-        0);
+        nullptr, kChunk * (kGuard + kStackBytes), PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (chunk == MAP_FAILED) throw std::bad_alloc();
     for (size_t k = 0; k < kChunk; ++k) {
       mprotect(static_cast<char*>(chunk) + k * (kGuard + kStackBytes), kGuard, PROT_NONE);

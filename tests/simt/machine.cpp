@@ -49,7 +49,8 @@ const char* name_of(Defect defect) {
 namespace {
 
 std::string full_text(
-    Defect defect, const std::string& kernel, int block, int thread, const std::string& place, const std::string& text) {
+    Defect defect, const std::string& kernel, int block, int thread, const std::string& place,
+    const std::string& text) {
   std::string s = kernel;
   if (block >= 0) s += ", block " + std::to_string(block);
   if (thread >= 0) s += ", thread " + std::to_string(thread);
@@ -70,7 +71,8 @@ void switch_to_host(Thread& thread, bool for_good) {
   __sanitizer_start_switch_fiber(
       for_good ? nullptr : &thread.asan_stack, machine.host_stack, machine.host_stack_bytes);
   simt_switch_stack(&thread.stack_pointer, machine.stack_pointer);
-  __sanitizer_finish_switch_fiber(thread.asan_stack, &machine.host_stack, &machine.host_stack_bytes);
+  __sanitizer_finish_switch_fiber(
+      thread.asan_stack, &machine.host_stack, &machine.host_stack_bytes);
 }
 
 void finish_first_switch() {
@@ -80,7 +82,9 @@ void finish_first_switch() {
 void clean_stack(char* stack) { __asan_unpoison_memory_region(stack, kStackBytes); }
 #else
 void switch_to(Thread& thread) { simt_switch_stack(&machine.stack_pointer, thread.stack_pointer); }
-void switch_to_host(Thread& thread, bool) { simt_switch_stack(&thread.stack_pointer, machine.stack_pointer); }
+void switch_to_host(Thread& thread, bool) {
+  simt_switch_stack(&thread.stack_pointer, machine.stack_pointer);
+}
 void finish_first_switch() {}
 void clean_stack(char*) {}
 #endif
@@ -98,16 +102,18 @@ void finish_thread(Thread& thread) {
   for (const Rendezvous& r : block.rendezvous[thread.warp()]) {
     if ((r.mask >> thread.lane() & 1) != 0) {
       report(
-          Defect::kDivergence, r.place, "thread %d has ended and is in the mask 0x%08x of a warp operation", thread.index,
+          Defect::kDivergence, r.place,
+          "thread %d has ended and is in the mask 0x%08x of a warp operation", thread.index,
           r.mask);
     }
   }
   if (block.num_at_barrier > 0) {
     for (const auto& other : block.threads) {
-      if (other->state != Thread::kWaiting || std::strcmp(other->waiting_for, "sync_block") != 0) continue;
+      if (other->state != Thread::kWaiting || std::strcmp(other->waiting_for, "sync_block") != 0)
+        continue;
       report(
-          Defect::kDivergence, other->place, "thread %d has ended while thread %d waits in %s", thread.index,
-          other->index, other->waiting_for);
+          Defect::kDivergence, other->place, "thread %d has ended while thread %d waits in %s",
+          thread.index, other->index, other->waiting_for);
     }
   }
 }
@@ -132,7 +138,8 @@ int pick_bit(uint32_t mask) {
     case Order::kShuffled:
       break;
   }
-  for (int skip = static_cast<int>(machine.random() % std::popcount(mask)); skip > 0; --skip) mask &= mask - 1;
+  for (int skip = static_cast<int>(machine.random() % std::popcount(mask)); skip > 0; --skip)
+    mask &= mask - 1;
   return std::countr_zero(mask);
 }
 
@@ -157,14 +164,17 @@ std::string describe_waits() {
   for (const auto& block : machine.blocks) {
     for (const auto& thread : block->threads) {
       if (thread->state == Thread::kDone) continue;
-      waits[std::string(thread->waiting_for) + " at " + line_of(thread->place)].push_back(thread.get());
+      waits[std::string(thread->waiting_for) + " at " + line_of(thread->place)].push_back(
+          thread.get());
     }
   }
   std::string text;
   for (const auto& [wait, threads] : waits) {
     if (!text.empty()) text += "; ";
-    text += std::to_string(threads.size()) + (threads.size() == 1 ? " thread in " : " threads in ") + wait + ", first block " +
-            std::to_string(threads[0]->block->index) + " thread " + std::to_string(threads[0]->index);
+    text += std::to_string(threads.size()) +
+            (threads.size() == 1 ? " thread in " : " threads in ") + wait + ", first block " +
+            std::to_string(threads[0]->block->index) + " thread " +
+            std::to_string(threads[0]->index);
   }
   return text;
 }
@@ -186,7 +196,9 @@ void run_alive() {
       }
       if (waits == nullptr) return;
       if (polls && machine.polls < kMostPolls) continue;
-      report_of(waits, waits->block->index, Defect::kDeadlock, waits->place, "%s", describe_waits().c_str());
+      report_of(
+          waits, waits->block->index, Defect::kDeadlock, waits->place, "%s",
+          describe_waits().c_str());
     }
     clear_ready(*next);
     machine.current = next;
@@ -229,31 +241,44 @@ std::vector<int> block_order() {
 void check_launch(const LaunchCall& call) {
   if (call.threads < kLanes || call.threads > kMaxThreads || call.threads % kLanes != 0) {
     report(
-        Defect::kBadArgument, 0, "threads = %d, expected a multiple of %d up to %d", call.threads, kLanes, kMaxThreads);
+        Defect::kBadArgument, 0, "threads = %d, expected a multiple of %d up to %d", call.threads,
+        kLanes, kMaxThreads);
   }
   for (int axis = 0; axis < 3; ++axis) {
     const int most = axis == 0 ? INT32_MAX : 65535;
     if (call.grid[axis] < 0 || call.grid[axis] > most) {
-      report(Defect::kBadArgument, 0, "grid axis %d = %d, expected 0 to %d", axis, call.grid[axis], most);
+      report(
+          Defect::kBadArgument, 0, "grid axis %d = %d, expected 0 to %d", axis, call.grid[axis],
+          most);
     }
   }
   if (call.shared_bytes > 227 * 1024) {
-    report(Defect::kBadArgument, 0, "shared_bytes = %zu, expected at most 227 KiB", call.shared_bytes);
+    report(
+        Defect::kBadArgument, 0, "shared_bytes = %zu, expected at most 227 KiB", call.shared_bytes);
   }
 }
 
-void report_text(const Thread* thread, int block, Defect defect, Place place, const char* format, va_list args) {
+/** As launched, without the parentheses that commas in a macro's argument need. */
+std::string kernel_name() {
+  if (machine.launch == nullptr) return "no launch";
+  const std::string name = machine.launch->kernel;
+  return name.front() == '(' ? name.substr(1, name.size() - 2) : name;
+}
+
+void report_text(
+    const Thread* thread, int block, Defect defect, Place place, const char* format, va_list args) {
   char text[1024];
   std::vsnprintf(text, sizeof text, format, args);
   machine.report = std::make_unique<Report>(
-      defect, machine.launch == nullptr ? "no launch" : machine.launch->kernel, block, thread == nullptr ? -1 : thread->index,
+      defect, kernel_name(), block, thread == nullptr ? -1 : thread->index,
       place == 0 ? std::string() : line_of(place), text);
 }
 
 }  // namespace
 
 Report::Report(
-    Defect defect, std::string kernel, int block, int thread, std::string place, const std::string& text)
+    Defect defect, std::string kernel, int block, int thread, std::string place,
+    const std::string& text)
     : std::runtime_error(full_text(defect, kernel, block, thread, place, text)),
       defect(defect),
       kernel(std::move(kernel)),
@@ -273,7 +298,8 @@ void report(Defect defect, Place place, const char* format, ...) {
   end_fiber();
 }
 
-void report_of(const Thread* thread, int block, Defect defect, Place place, const char* format, ...) {
+void report_of(
+    const Thread* thread, int block, Defect defect, Place place, const char* format, ...) {
   Thread* running = std::exchange(machine.current, nullptr);
   va_list args;
   va_start(args, format);
@@ -285,7 +311,8 @@ void report_of(const Thread* thread, int block, Defect defect, Place place, cons
 }
 
 Thread& current_thread(const char* primitive) {
-  if (machine.current == nullptr) throw std::logic_error(std::string(primitive) + " called outside of a kernel");
+  if (machine.current == nullptr)
+    throw std::logic_error(std::string(primitive) + " called outside of a kernel");
   return *machine.current;
 }
 
@@ -341,7 +368,9 @@ void launch(const LaunchCall& call) {
   check_launch(call);
   const int64_t num_blocks = int64_t{call.grid[0]} * call.grid[1] * call.grid[2];
   if (num_blocks > kMaxBlocks) {
-    report(Defect::kBadArgument, 0, "blocks = %ld, expected at most %ld to emulate", num_blocks, kMaxBlocks);
+    report(
+        Defect::kBadArgument, 0, "blocks = %ld, expected at most %ld to emulate", num_blocks,
+        kMaxBlocks);
   }
   machine.num_blocks = static_cast<int>(num_blocks);
   machine.base_epoch = machine.last_epoch;
@@ -352,7 +381,8 @@ void launch(const LaunchCall& call) {
     if (machine.report) throw Report(*machine.report);
   };
   if (call.cooperative) {
-    for (size_t i = 0; i < order.size(); ++i) machine.blocks.push_back(create_block(order[i], i * call.threads));
+    for (size_t i = 0; i < order.size(); ++i)
+      machine.blocks.push_back(create_block(order[i], i * call.threads));
     run();
     return;
   }

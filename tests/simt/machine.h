@@ -64,8 +64,8 @@ struct Thread {
   char* stack;
   void* asan_stack;
 
-  const char* waiting_for;  // the primitive
-  Place place;              // where it was called
+  const char* waiting_for;               // the primitive
+  Place place;                           // where it was called
   std::array<unsigned char, 64> result;  // of a warp operation
 
   uint32_t clock;
@@ -74,9 +74,9 @@ struct Thread {
   bool seen_others;  // seen holds clocks of other warps, too
 
   std::vector<Copy> copies;  // started with copy_async, not yet done
-  int group;                // number of the group being filled
-  bool fenced;              // no global write since the last fence
-  Releases heard;           // by atomics, to hold from the next fence on
+  int group;                 // number of the group being filled
+  bool fenced;               // no global write since the last fence
+  Releases heard;            // by atomics, to hold from the next fence on
   bool previous_awaited;
 
   int lane() const { return index % kLanes; }
@@ -100,8 +100,8 @@ struct MbarrierState {
   int count, pending;
   int64_t expected_bytes = 0;
   int phase = 0;
-  Seen seen;             // what those who arrived in this phase hand on
-  Seen seen_previous;    // what those of the last complete phase handed on
+  Seen seen;           // what those who arrived in this phase hand on
+  Seen seen_previous;  // what those of the last complete phase handed on
   std::vector<Copy> copies;
   std::vector<Thread*> waiting;
 };
@@ -132,7 +132,7 @@ struct Machine {
   uint32_t last_epoch = 0;
   std::unordered_map<const void*, Releases> atomics;
   std::vector<Region*> shared;  // of the blocks alive
-  uint64_t polls = 0;  // since something last changed
+  uint64_t polls = 0;           // since something last changed
 
   Order order = Order::kForward;
   std::mt19937_64 random;
@@ -148,8 +148,10 @@ struct Machine {
 extern Machine machine;
 
 /** Ends the launch with a report. On a fiber it does not return: the host throws. */
-[[noreturn]] void report(Defect defect, Place place, const char* format, ...) __attribute__((format(printf, 3, 4)));
-[[noreturn]] void report_of(const Thread* thread, int block, Defect defect, Place place, const char* format, ...)
+[[noreturn]] void report(Defect defect, Place place, const char* format, ...)
+    __attribute__((format(printf, 3, 4)));
+[[noreturn]] void report_of(
+    const Thread* thread, int block, Defect defect, Place place, const char* format, ...)
     __attribute__((format(printf, 5, 6)));
 
 Thread& current_thread(const char* primitive);
@@ -178,7 +180,8 @@ void lift_unfinished(const void* p, size_t bytes);
 const Region* region_of(const void* p);
 bool is_shared(const Region* region);
 
-Region* create_shared(const char* name, size_t bytes, size_t alignment, size_t granule, const Block& block);
+Region* create_shared(
+    const char* name, size_t bytes, size_t alignment, size_t granule, const Block& block);
 void destroy_shared(Region* region);
 
 }  // namespace simt::emulated

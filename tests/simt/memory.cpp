@@ -73,13 +73,19 @@ struct Arena {
   size_t next = 0;
 
   Arena() {
-    void* p = mmap(nullptr, kSlots * kSlotBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* p = mmap(
+        nullptr, kSlots * kSlotBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+        0);
     if (p == MAP_FAILED) throw std::bad_alloc();
     begin = static_cast<char*>(p);
   }
 
-  bool contains(uintptr_t p) const { return p - reinterpret_cast<uintptr_t>(begin) < kSlots * kSlotBytes; }
-  Region* at(uintptr_t p) const { return slots[(p - reinterpret_cast<uintptr_t>(begin)) >> kSlotBits]; }
+  bool contains(uintptr_t p) const {
+    return p - reinterpret_cast<uintptr_t>(begin) < kSlots * kSlotBytes;
+  }
+  Region* at(uintptr_t p) const {
+    return slots[(p - reinterpret_cast<uintptr_t>(begin)) >> kSlotBits];
+  }
 };
 
 Arena& arena() {
@@ -115,14 +121,16 @@ Region* create_region(const char* name, size_t bytes, size_t granule) {
   region->granule_bits = granule >= 4 ? 2 : granule == 2 ? 1 : 0;
   region->slot = slot;
   const size_t mapped = page_multiple(bytes);
-  if (mapped > 0 && mprotect(region->begin, mapped, PROT_READ | PROT_WRITE) != 0) throw std::bad_alloc();
+  if (mapped > 0 && mprotect(region->begin, mapped, PROT_READ | PROT_WRITE) != 0)
+    throw std::bad_alloc();
 #if defined(__SANITIZE_ADDRESS__)
   __asan_unpoison_memory_region(region->begin, mapped);
   __asan_poison_memory_region(region->begin + bytes, mapped - bytes);
 #endif
   region->mapped_cells = page_multiple(((bytes >> region->granule_bits) + 1) * sizeof(Cell));
   void* cells = mmap(
-      nullptr, region->mapped_cells, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      nullptr, region->mapped_cells, PROT_READ | PROT_WRITE,
+      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (cells == MAP_FAILED) throw std::bad_alloc();
   region->cells = static_cast<Cell*>(cells);
   arena().slots[slot] = region;
@@ -135,7 +143,9 @@ void destroy_region(Region* region) {
 #if defined(__SANITIZE_ADDRESS__)
     __asan_unpoison_memory_region(region->begin, mapped);
 #endif
-    mmap(region->begin, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    mmap(
+        region->begin, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
+        -1, 0);
   }
   munmap(region->cells, region->mapped_cells);
   region->cells = nullptr;
@@ -153,37 +163,46 @@ bool ordered(const Stamp& stamp, const Thread& thread) {
   if (known == block.acquired.end()) return false;
   const Release& release = known->second;
   return stamp.epoch < release.epoch ||
-         (stamp.epoch == release.epoch && stamp.thread() == release.thread && stamp.clock <= release.clock);
+         (stamp.epoch == release.epoch && stamp.thread() == release.thread &&
+          stamp.clock <= release.clock);
 }
 
 [[noreturn]] void report_race(
-    const Region& region, size_t byte, const Stamp& earlier, const char* earlier_access, const char* access, Place place) {
+    const Region& region, size_t byte, const Stamp& earlier, const char* earlier_access,
+    const char* access, Place place) {
   const Thread& thread = *machine.current;
   const std::string line = line_of(earlier.place & kPlaceBits);
   if (earlier.block() == static_cast<uint32_t>(thread.block->index)) {
     report(
-        Defect::kRace, place, "%s byte %zu of `%s`, which thread %d %s at %s, with no barrier between", access, byte,
+        Defect::kRace, place,
+        "%s byte %zu of `%s`, which thread %d %s at %s, with no barrier between", access, byte,
         region.name.c_str(), earlier.thread(), earlier_access, line.c_str());
   }
   report(
-      Defect::kRace, place, "%s byte %zu of `%s`, which block %u thread %d %s at %s, with nothing to order the blocks",
-      access, byte, region.name.c_str(), earlier.block(), earlier.thread(), earlier_access, line.c_str());
+      Defect::kRace, place,
+      "%s byte %zu of `%s`, which block %u thread %d %s at %s, with nothing to order the blocks",
+      access, byte, region.name.c_str(), earlier.block(), earlier.thread(), earlier_access,
+      line.c_str());
 }
 
-void check_cell(Thread& thread, const Region& region, Cell& cell, size_t byte, Access access, Place place) {
+void check_cell(
+    Thread& thread, const Region& region, Cell& cell, size_t byte, Access access, Place place) {
   const bool atomic = access == Access::kAtomicRead || access == Access::kAtomicWrite;
   const bool write = access == Access::kWrite || access == Access::kAtomicWrite;
   const char* const what = write ? "writes" : "reads";
   const bool stamped = cell.write.epoch >= region.first_epoch && cell.write.epoch != 0;
   if (stamped && (cell.write.place & kUnfinishedBit) != 0) {
     report(
-        Defect::kUnfinishedCopy, place, "%s byte %zu of `%s`, where the copy that thread %d started at %s has not been waited for", what,
-        byte, region.name.c_str(), cell.write.thread(), line_of(cell.write.place & kPlaceBits).c_str());
+        Defect::kUnfinishedCopy, place,
+        "%s byte %zu of `%s`, where the copy that thread %d started at %s has not been waited for",
+        what, byte, region.name.c_str(), cell.write.thread(),
+        line_of(cell.write.place & kPlaceBits).c_str());
   }
   if (!stamped && !region.written && !write) {
     report(Defect::kUnwritten, place, "byte %zu of `%s`", byte, region.name.c_str());
   }
-  if (stamped && !(atomic && (cell.write.place & kAtomicBit) != 0) && !ordered(cell.write, thread)) {
+  if (stamped && !(atomic && (cell.write.place & kAtomicBit) != 0) &&
+      !ordered(cell.write, thread)) {
     report_race(region, byte, cell.write, "wrote", what, place);
   }
   const Stamp now{
@@ -199,13 +218,16 @@ void check_cell(Thread& thread, const Region& region, Cell& cell, size_t byte, A
     return;
   }
   if (cell.read[0].who != now.who) {
-    if (cell.read[0].who / kLanes != now.who / kLanes) cell.read[1] = cell.read[0];
-    else cell.read[2] = cell.read[0];
+    if (cell.read[0].who / kLanes != now.who / kLanes)
+      cell.read[1] = cell.read[0];
+    else
+      cell.read[2] = cell.read[0];
   }
   cell.read[0] = now;
 }
 
-void check_region(Thread& thread, Region* region, uintptr_t p, size_t bytes, Access access, Place place) {
+void check_region(
+    Thread& thread, Region* region, uintptr_t p, size_t bytes, Access access, Place place) {
   const bool write = access == Access::kWrite || access == Access::kAtomicWrite;
   const char* const what = write ? "writes" : "reads";
   if (region == nullptr) {
@@ -214,18 +236,18 @@ void check_region(Thread& thread, Region* region, uintptr_t p, size_t bytes, Acc
   const auto offset = static_cast<int64_t>(p - reinterpret_cast<uintptr_t>(region->begin));
   if (!region->alive) {
     report(
-        Defect::kOutOfBounds, place, "%s %zu bytes at byte %ld of `%s`, which no longer exists", what, bytes, offset,
-        region->name.c_str());
+        Defect::kOutOfBounds, place, "%s %zu bytes at byte %ld of `%s`, which no longer exists",
+        what, bytes, offset, region->name.c_str());
   }
   if (offset < 0 || offset + bytes > region->bytes) {
     report(
-        Defect::kOutOfBounds, place, "%s %zu bytes at byte %ld of `%s`, which has %zu bytes", what, bytes, offset,
-        region->name.c_str(), region->bytes);
+        Defect::kOutOfBounds, place, "%s %zu bytes at byte %ld of `%s`, which has %zu bytes", what,
+        bytes, offset, region->name.c_str(), region->bytes);
   }
   if (region->shared && region->block != thread.block->index) {
     report(
-        Defect::kOutOfBounds, place, "%s `%s` of block %d, which is not the thread's block", what, region->name.c_str(),
-        region->block);
+        Defect::kOutOfBounds, place, "%s `%s` of block %d, which is not the thread's block", what,
+        region->name.c_str(), region->block);
   }
   if (region->read_only) {
     if (write) report(Defect::kReadOnly, place, "byte %ld of `%s`", offset, region->name.c_str());
@@ -233,7 +255,9 @@ void check_region(Thread& thread, Region* region, uintptr_t p, size_t bytes, Acc
   }
   if (!region->shared) {
     if (machine.launch->overlap && !thread.previous_awaited) {
-      report(Defect::kBeforePrevious, place, "%s byte %ld of `%s`", what, offset, region->name.c_str());
+      report(
+          Defect::kBeforePrevious, place, "%s byte %ld of `%s`", what, offset,
+          region->name.c_str());
     }
     if (access == Access::kWrite) thread.fenced = false;
   }
@@ -249,17 +273,19 @@ void check_elsewhere(uintptr_t p, size_t bytes, bool write, Place place) {
   const auto params = reinterpret_cast<uintptr_t>(machine.launch->params);
   if (!write && p - params < machine.launch->params_bytes) return;
   const auto image = reinterpret_cast<uintptr_t>(&__executable_start);
-  if (!write && p - image < static_cast<uintptr_t>(&_end - &__executable_start)) return;  // a constant
+  if (!write && p - image < static_cast<uintptr_t>(&_end - &__executable_start))
+    return;  // a constant
   report(
-      Defect::kOutOfBounds, place, "%s %zu bytes at %p, which is no memory of the device", write ? "writes" : "reads", bytes,
-      reinterpret_cast<void*>(p));
+      Defect::kOutOfBounds, place, "%s %zu bytes at %p, which is no memory of the device",
+      write ? "writes" : "reads", bytes, reinterpret_cast<void*>(p));
 }
 
 }  // namespace
 
 // -------------------------------------------------------------------------------------------------- buffers
 
-Region* create_global(const char* name, size_t bytes, size_t granule, bool written, bool read_only) {
+Region* create_global(
+    const char* name, size_t bytes, size_t granule, bool written, bool read_only) {
   Region* region = create_region(name, bytes, granule);
   region->written = written;
   region->read_only = read_only;
@@ -278,8 +304,12 @@ bool written(const Region* region, size_t byte) {
   return region->written || region->cells[byte >> region->granule_bits].write.epoch != 0;
 }
 
-Region* create_shared(const char* name, size_t bytes, size_t alignment, size_t granule, const Block& block) {
-  if (alignment > kPage) report(Defect::kBadArgument, 0, "alignment of `%s` = %zu, expected at most a page", name, alignment);
+Region* create_shared(
+    const char* name, size_t bytes, size_t alignment, size_t granule, const Block& block) {
+  if (alignment > kPage)
+    report(
+        Defect::kBadArgument, 0, "alignment of `%s` = %zu, expected at most a page", name,
+        alignment);
   Region* region = create_region(name, bytes, granule);
   region->shared = true;
   region->block = block.index;
@@ -306,7 +336,8 @@ void check_access(Thread& thread, const void* p, size_t bytes, Access access, Pl
   if (arena().contains(address)) {
     check_region(thread, arena().at(address), address, bytes, access, place);
   } else {
-    check_elsewhere(address, bytes, access == Access::kWrite || access == Access::kAtomicWrite, place);
+    check_elsewhere(
+        address, bytes, access == Access::kWrite || access == Access::kAtomicWrite, place);
   }
 }
 
@@ -314,7 +345,8 @@ void check_alignment(const void* p, size_t bytes, Place place) {
   const auto address = reinterpret_cast<uintptr_t>(p);
   if (address % bytes != 0) {
     report(
-        Defect::kMisaligned, place, "%zu bytes at an address that is %zu more than a multiple of it", bytes,
+        Defect::kMisaligned, place,
+        "%zu bytes at an address that is %zu more than a multiple of it", bytes,
         static_cast<size_t>(address % bytes));
   }
 }
@@ -328,7 +360,8 @@ void mark_unfinished(Thread& thread, const void* p, size_t bytes, Place place) {
   if (bytes % 8 == 0) __asan_poison_memory_region(p, bytes);
 #endif
   const size_t last = (offset + bytes - 1) >> region->granule_bits;
-  for (size_t i = offset >> region->granule_bits; i <= last; ++i) region->cells[i].write.place |= kUnfinishedBit;
+  for (size_t i = offset >> region->granule_bits; i <= last; ++i)
+    region->cells[i].write.place |= kUnfinishedBit;
 }
 
 void lift_unfinished(const void* p, size_t bytes) {
@@ -338,7 +371,8 @@ void lift_unfinished(const void* p, size_t bytes) {
   Region* region = arena().at(reinterpret_cast<uintptr_t>(p));
   const size_t offset = static_cast<const char*>(p) - region->begin;
   const size_t last = (offset + bytes - 1) >> region->granule_bits;
-  for (size_t i = offset >> region->granule_bits; i <= last; ++i) region->cells[i].write.place &= ~kUnfinishedBit;
+  for (size_t i = offset >> region->granule_bits; i <= last; ++i)
+    region->cells[i].write.place &= ~kUnfinishedBit;
 }
 
 void check_load(const void* p, size_t bytes) {
@@ -410,7 +444,8 @@ uint64_t atomic(void* p, size_t bytes, Atomic op, uint64_t value, uint64_t compa
     told[thread.block->index] = {thread.block->epoch, thread.clock, thread.index};
     ++thread.clock;
   }
-  if (op == Atomic::kLoad || (op == Atomic::kCompareExchange && now == old)) poll("a load that others may change", place);
+  if (op == Atomic::kLoad || (op == Atomic::kCompareExchange && now == old))
+    poll("a load that others may change", place);
   return old;
 }
 
@@ -445,7 +480,8 @@ struct SourceLocation {
   uint32_t line, column;
 };
 
-[[noreturn]] void undefined(simt::emulated::Defect defect, const void* data, const char* text, const void* return_address) {
+[[noreturn]] void undefined(
+    simt::emulated::Defect defect, const void* data, const char* text, const void* return_address) {
   const auto* location = static_cast<const SourceLocation*>(data);
   if (simt::emulated::machine.current == nullptr) {
     std::fprintf(stderr, "%s:%u: %s\n", location->file, location->line, text);
@@ -458,9 +494,9 @@ struct SourceLocation {
 
 #define SIMT_SEEN(name, bytes, access) \
   extern "C" void name(void* p) { seen(p, bytes, Access::access, __builtin_return_address(0)); }
-#define SIMT_UNDEFINED(name, defect, text)                                                      \
-  extern "C" [[noreturn]] void name(void* data, ...) {                                          \
-    undefined(simt::emulated::Defect::defect, data, text, __builtin_return_address(0));         \
+#define SIMT_UNDEFINED(name, defect, text)                                              \
+  extern "C" [[noreturn]] void name(void* data, ...) {                                  \
+    undefined(simt::emulated::Defect::defect, data, text, __builtin_return_address(0)); \
   }
 
 extern "C" void __tsan_init() {}
@@ -482,16 +518,27 @@ SIMT_SEEN(__tsan_unaligned_write2, 2, kWrite)
 SIMT_SEEN(__tsan_unaligned_write4, 4, kWrite)
 SIMT_SEEN(__tsan_unaligned_write8, 8, kWrite)
 SIMT_SEEN(__tsan_unaligned_write16, 16, kWrite)
-extern "C" void __tsan_read_range(void* p, size_t bytes) { seen(p, bytes, Access::kRead, __builtin_return_address(0)); }
-extern "C" void __tsan_write_range(void* p, size_t bytes) { seen(p, bytes, Access::kWrite, __builtin_return_address(0)); }
+extern "C" void __tsan_read_range(void* p, size_t bytes) {
+  seen(p, bytes, Access::kRead, __builtin_return_address(0));
+}
+extern "C" void __tsan_write_range(void* p, size_t bytes) {
+  seen(p, bytes, Access::kWrite, __builtin_return_address(0));
+}
 extern "C" void __tsan_vptr_update(void*, void*) {}
 
-SIMT_UNDEFINED(__ubsan_handle_type_mismatch_v1_abort, kMisaligned, "an object at an address that its type does not allow")
-SIMT_UNDEFINED(__ubsan_handle_out_of_bounds_abort, kOutOfBounds, "an index behind the end of its array")
-SIMT_UNDEFINED(__ubsan_handle_shift_out_of_bounds_abort, kBadArgument, "a shift by a negative number or too many bits")
-SIMT_UNDEFINED(__ubsan_handle_divrem_overflow_abort, kBadArgument, "a division by zero, or one that overflows")
+SIMT_UNDEFINED(
+    __ubsan_handle_type_mismatch_v1_abort, kMisaligned,
+    "an object at an address that its type does not allow")
+SIMT_UNDEFINED(
+    __ubsan_handle_out_of_bounds_abort, kOutOfBounds, "an index behind the end of its array")
+SIMT_UNDEFINED(
+    __ubsan_handle_shift_out_of_bounds_abort, kBadArgument,
+    "a shift by a negative number or too many bits")
+SIMT_UNDEFINED(
+    __ubsan_handle_divrem_overflow_abort, kBadArgument, "a division by zero, or one that overflows")
 SIMT_UNDEFINED(__ubsan_handle_add_overflow_abort, kBadArgument, "a signed sum that overflows")
-SIMT_UNDEFINED(__ubsan_handle_sub_overflow_abort, kBadArgument, "a signed difference that overflows")
+SIMT_UNDEFINED(
+    __ubsan_handle_sub_overflow_abort, kBadArgument, "a signed difference that overflows")
 SIMT_UNDEFINED(__ubsan_handle_mul_overflow_abort, kBadArgument, "a signed product that overflows")
 SIMT_UNDEFINED(__ubsan_handle_negate_overflow_abort, kBadArgument, "a negation that overflows")
 

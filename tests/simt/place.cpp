@@ -35,7 +35,8 @@ std::string find_line(Place place) {
   if (length < 0) return "?";
   executable[length] = 0;
   char command[PATH_MAX + 80];
-  std::snprintf(command, sizeof command, "addr2line -i -e '%s' 0x%x 2>/dev/null", executable, place);
+  std::snprintf(
+      command, sizeof command, "addr2line -i -e '%s' 0x%x 2>/dev/null", executable, place);
   std::string innermost;
   FILE* lines = popen(command, "r");
   if (lines == nullptr) return "?";

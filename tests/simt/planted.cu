@@ -1,8 +1,7 @@
 // Kernels with a planted bug; planted_test.cpp runs them. The emulator's word, not a result, is what is tested.
-#include "planted.h"
-
 #include <memory>
 
+#include "planted.h"
 #include "simt/simt.h"
 
 using simt::emulated::Buffer;
@@ -67,15 +66,17 @@ __global__ void stale_pointer_kernel(const float* x, float* out) {
   out[simt::thread()] = x[simt::thread()];  // BUG stale_pointer
 }
 
+using Four = simt::Vec<float, 4>;
+
 __global__ void vector_misaligned_kernel(const float* x, float* out, bool bug) {
   const float* at = x + 4 * simt::lane() + (bug ? 2 : 0);
-  const auto v = simt::load_readonly(reinterpret_cast<const simt::Vec<float, 4>*>(at));  // BUG vector_misaligned
+  const Four v = simt::load_readonly(reinterpret_cast<const Four*>(at));  // BUG vector_misaligned
   out[simt::lane()] = v[0];
 }
 
-__global__ void plain_misaligned_kernel(const float* x, simt::Vec<float, 4>* out, bool bug) {
+__global__ void plain_misaligned_kernel(const float* x, Four* out, bool bug) {
   const float* at = x + 4 * simt::lane() + (bug ? 2 : 0);
-  out[simt::lane()] = *reinterpret_cast<const simt::Vec<float, 4>*>(at);  // BUG plain_misaligned
+  out[simt::lane()] = *reinterpret_cast<const Four*>(at);  // BUG plain_misaligned
 }
 
 __global__ void write_input_kernel(const float* x, float* out, bool bug) {
@@ -122,8 +123,8 @@ __global__ void missing_warp_barrier_kernel(float* out, bool bug) {
   simt::sync_warp();
   x[simt::lane()] = 1.0f;  // BUG missing_warp_barrier
   if (!bug) simt::sync_warp();
-  const uint32_t everybody = simt::ballot(true);  // exchanges registers, orders no memory
-  out[simt::lane()] = x[31 - simt::lane()] + static_cast<float>(simt::count(everybody));  // BUG missing_warp_barrier
+  const int everybody = simt::count(simt::ballot(true));  // exchanges registers, orders no memory
+  out[simt::lane()] = x[31 - simt::lane()] + everybody;   // BUG missing_warp_barrier
 }
 
 __global__ void warp_barrier_for_a_block_kernel(float* out, bool bug) {
@@ -140,9 +141,9 @@ __global__ void warp_barrier_for_a_block_kernel(float* out, bool bug) {
 __global__ void narrow_neighbours_kernel(float* out, bool bug) {
   SIMT_SHARED(simt::Bf16[64], x);  // two threads write the two halves of a word: no race
   const int i = simt::thread();
-  x[i] = simt::from_float<simt::Bf16>(1.0f);  // BUG narrow_neighbours
+  x[i] = simt::from_float<simt::Bf16>(1.0f);                     // BUG narrow_neighbours
   if (bug && i == 0) x[1] = simt::from_float<simt::Bf16>(2.0f);  // BUG narrow_neighbours
-  x[i] = simt::from_float<simt::Bf16>(1.0f);  // BUG narrow_neighbours
+  x[i] = simt::from_float<simt::Bf16>(1.0f);                     // BUG narrow_neighbours
   simt::sync_block();
   out[i] = simt::to_float(x[63 - i]);
 }
@@ -159,7 +160,8 @@ __global__ void blocks_race_kernel(float* out, bool bug) {
 }
 
 /** The block that counts last adds the parts of all. */
-__global__ void last_block_kernel(float* part, int* arrived, float* out, bool without_fence, bool without_barrier) {
+__global__ void last_block_kernel(
+    float* part, int* arrived, float* out, bool without_fence, bool without_barrier) {
   SIMT_SHARED(int, rank);
   const int i = simt::thread();
   part[simt::block() * 64 + i] = 1.0f;  // BUG last_block_barrier
@@ -173,7 +175,8 @@ __global__ void last_block_kernel(float* part, int* arrived, float* out, bool wi
   simt::sync_block();
   if (rank != simt::num_blocks() - 1) return;
   float sum = 0.0f;
-  for (int b = 0; b < simt::num_blocks(); ++b) sum += part[b * 64 + i];  // BUG last_block_fence // BUG last_block_barrier
+  for (int b = 0; b < simt::num_blocks(); ++b)
+    sum += part[b * 64 + i];  // BUG last_block_fence // BUG last_block_barrier
   out[i] = sum;
 }
 
@@ -188,7 +191,7 @@ __global__ void atomic_and_plain_kernel(int* count, int* out, bool bug) {
   SIMT_SHARED(int, hits);
   if (simt::thread() == 0) hits = 0;
   simt::sync_block();
-  if (bug && simt::thread() == 33) hits = hits + 1;  // BUG atomic_and_plain
+  if (bug && simt::thread() == 33) hits = hits + 1;              // BUG atomic_and_plain
   if (!bug || simt::thread() != 33) simt::atomic_add(&hits, 1);  // BUG atomic_and_plain
   simt::sync_block();
   out[simt::thread()] = hits;
@@ -234,7 +237,8 @@ __global__ void outside_of_mask_kernel(int* out, bool bug) {
 
 __global__ void shuffle_from_outside_kernel(int* out, bool bug) {
   if (simt::lane() >= 16) return;
-  out[simt::lane()] = simt::shuffle(simt::lane(), bug ? 16 : 15, 0x0000ffffu);  // BUG shuffle_from_outside
+  out[simt::lane()] =
+      simt::shuffle(simt::lane(), bug ? 16 : 15, 0x0000ffffu);  // BUG shuffle_from_outside
 }
 
 // ----------------------------------------------------------------------------------------------- deadlock
@@ -385,13 +389,13 @@ __global__ void ring_kernel(const float* x, float* out, bool bug) {
     for (int round = 0; round < kRounds; ++round) {
       if (!bug && round >= 2) empty[round % 2].wait((round / 2 + 1) % 2);
       simt::copy_async<4>(&tile[round % 2][lane], &x[32 * round + lane]);  // BUG ring
-      full[round % 2].arrive_async();  // BUG ring
+      full[round % 2].arrive_async();                                      // BUG ring
     }
   } else {
     float sum = 0.0f;
     for (int round = 0; round < kRounds; ++round) {
       full[round % 2].wait(round / 2 % 2);  // BUG ring
-      sum += tile[round % 2][31 - lane];  // BUG ring
+      sum += tile[round % 2][31 - lane];    // BUG ring
       empty[round % 2].arrive();
     }
     out[lane] = sum;
@@ -447,17 +451,19 @@ __global__ void early_read_kernel(const float* weight, const float* x, float* ou
 // --------------------------------------------------------------------------------------------------- runs
 
 /** A run of a kernel with parameters (x, out, bug) or (out, bug). */
-#define WITH_X(kernel, grid_size, block_size, num_x, num_out)                                            \
-  [](bool bug) {                                                                                         \
-    const auto x = Buffer<float>::input("x", numbers(num_x));                                            \
-    const auto out = Buffer<float>::output("out", num_out);                                              \
-    SIMT_LAUNCH(                                                                                         \
-        kernel, (simt::Launch{.grid = {grid_size}, .threads = block_size}), x.data(), out.data(), bug);  \
+#define WITH_X(kernel, grid_size, block_size, num_x, num_out)                                     \
+  [](bool bug) {                                                                                  \
+    const auto x = Buffer<float>::input("x", numbers(num_x));                                     \
+    const auto out = Buffer<float>::output("out", num_out);                                       \
+    SIMT_LAUNCH(                                                                                  \
+        kernel, (simt::Launch{.grid = {grid_size}, .threads = block_size}), x.data(), out.data(), \
+        bug);                                                                                     \
   }
-#define WITH_OUT(kernel, type, grid_size, block_size, num_out)                                                \
-  [](bool bug) {                                                                                              \
-    const auto out = Buffer<type>::output("out", num_out);                                                    \
-    SIMT_LAUNCH(kernel, (simt::Launch{.grid = {grid_size}, .threads = block_size}), out.data(), bug);         \
+#define WITH_OUT(kernel, type, grid_size, block_size, num_out)                                \
+  [](bool bug) {                                                                              \
+    const auto out = Buffer<type>::output("out", num_out);                                    \
+    SIMT_LAUNCH(                                                                              \
+        kernel, (simt::Launch{.grid = {grid_size}, .threads = block_size}), out.data(), bug); \
   }
 
 void run_stale_pointer(bool bug) {
@@ -470,21 +476,24 @@ void run_stale_pointer(bool bug) {
 
 void run_plain_misaligned(bool bug) {
   const auto x = Buffer<float>::input("x", numbers(132));
-  const auto out = Buffer<simt::Vec<float, 4>>::output("out", 32);
-  SIMT_LAUNCH(plain_misaligned_kernel, (simt::Launch{.grid = {1}, .threads = 32}), x.data(), out.data(), bug);
+  const auto out = Buffer<Four>::output("out", 32);
+  SIMT_LAUNCH(
+      plain_misaligned_kernel, (simt::Launch{.grid = {1}, .threads = 32}), x.data(), out.data(),
+      bug);
 }
 
 void run_dynamic_overrun(bool bug) {
   const auto out = Buffer<float>::output("out", 64);
   SIMT_LAUNCH(
-      dynamic_overrun_kernel, (simt::Launch{.grid = {1}, .threads = 64, .shared_bytes = 400}), out.data(),
-      bug ? 101 : 100);
+      dynamic_overrun_kernel, (simt::Launch{.grid = {1}, .threads = 64, .shared_bytes = 400}),
+      out.data(), bug ? 101 : 100);
 }
 
 void run_global_race(bool bug) {
   const auto x = Buffer<float>("x", numbers(64));
   const auto out = Buffer<float>::output("out", 64);
-  SIMT_LAUNCH(global_race_kernel, (simt::Launch{.grid = {1}, .threads = 64}), x.data(), out.data(), bug);
+  SIMT_LAUNCH(
+      global_race_kernel, (simt::Launch{.grid = {1}, .threads = 64}), x.data(), out.data(), bug);
 }
 
 void run_last_block(bool without_fence, bool without_barrier) {
@@ -492,36 +501,40 @@ void run_last_block(bool without_fence, bool without_barrier) {
   const auto arrived = Buffer<int>("arrived", {0});
   const auto out = Buffer<float>::output("out", 64);
   SIMT_LAUNCH(
-      last_block_kernel, (simt::Launch{.grid = {4}, .threads = 64}), part.data(), arrived.data(), out.data(),
-      without_fence, without_barrier);
+      last_block_kernel, (simt::Launch{.grid = {4}, .threads = 64}), part.data(), arrived.data(),
+      out.data(), without_fence, without_barrier);
 }
 
 void run_grid_race(bool bug) {
   const auto x = Buffer<float>("x", numbers(4 * 32));
   const auto out = Buffer<float>::output("out", 4 * 32);
   SIMT_LAUNCH(
-      grid_race_kernel, (simt::Launch{.grid = {4}, .threads = 32, .cooperative = true}), x.data(), out.data(), bug);
+      grid_race_kernel, (simt::Launch{.grid = {4}, .threads = 32, .cooperative = true}), x.data(),
+      out.data(), bug);
 }
 
 void run_atomic_and_plain(bool bug) {
   const auto count = Buffer<int>("count", {0});
   const auto out = Buffer<int>::output("out", 64);
-  SIMT_LAUNCH(atomic_and_plain_kernel, (simt::Launch{.grid = {1}, .threads = 64}), count.data(), out.data(), bug);
+  SIMT_LAUNCH(
+      atomic_and_plain_kernel, (simt::Launch{.grid = {1}, .threads = 64}), count.data(), out.data(),
+      bug);
 }
 
 void run_wait_for_nobody(bool bug) {
   const auto flag = Buffer<int>("flag", {0});
   const auto out = Buffer<int>::output("out", 64);
   SIMT_LAUNCH(
-      wait_for_nobody_kernel, (simt::Launch{.grid = {2}, .threads = 32, .cooperative = true}), flag.data(), out.data(),
-      bug);
+      wait_for_nobody_kernel, (simt::Launch{.grid = {2}, .threads = 32, .cooperative = true}),
+      flag.data(), out.data(), bug);
 }
 
 void run_queue(bool no_arrival, bool no_bytes) {
   const auto x = Buffer<float>::input("x", numbers(64));
   const auto out = Buffer<float>::output("out", 64);
   SIMT_LAUNCH(
-      queue_kernel, (simt::Launch{.grid = {1}, .threads = 64}), x.data(), out.data(), no_arrival, no_bytes);
+      queue_kernel, (simt::Launch{.grid = {1}, .threads = 64}), x.data(), out.data(), no_arrival,
+      no_bytes);
 }
 
 void run_early_read(bool bug) {
@@ -529,62 +542,94 @@ void run_early_read(bool bug) {
   const auto x = Buffer<float>("x", numbers(32));
   const auto out = Buffer<float>::output("out", 32);
   SIMT_LAUNCH(
-      early_read_kernel, (simt::Launch{.grid = {1}, .threads = 32, .overlap = true}), weight.data(), x.data(),
-      out.data(), bug);
+      early_read_kernel, (simt::Launch{.grid = {1}, .threads = 32, .overlap = true}), weight.data(),
+      x.data(), out.data(), bug);
 }
 
 void run_odd_block(bool bug) {
   const auto out = Buffer<float>::output("out", 64);
-  SIMT_LAUNCH(write_far_kernel, (simt::Launch{.grid = {1}, .threads = bug ? 48 : 32}), out.data(), false);
+  SIMT_LAUNCH(
+      write_far_kernel, (simt::Launch{.grid = {1}, .threads = bug ? 48 : 32}), out.data(), false);
 }
 
 const std::vector<Planted> all = {
-    {"read_behind", Defect::kOutOfBounds, true, WITH_X(read_behind_kernel, 1, 64, 64, 64)},
-    {"read_before", Defect::kOutOfBounds, true, WITH_X(read_before_kernel, 1, 64, 64, 64)},
-    {"write_far", Defect::kOutOfBounds, true, WITH_OUT(write_far_kernel, float, 1, 32, 32)},
-    {"shared_overrun", Defect::kOutOfBounds, true, WITH_OUT(shared_overrun_kernel, float, 1, 32, 32)},
-    {"member_overrun", Defect::kOutOfBounds, true, WITH_OUT(member_overrun_kernel, float, 1, 32, 32)},
-    {"dynamic_overrun", Defect::kOutOfBounds, true, run_dynamic_overrun},
-    {"stale_pointer", Defect::kOutOfBounds, true, run_stale_pointer},
-    {"vector_misaligned", Defect::kMisaligned, false, WITH_X(vector_misaligned_kernel, 1, 32, 132, 32)},
-    {"plain_misaligned", Defect::kMisaligned, true, run_plain_misaligned},
-    {"write_input", Defect::kReadOnly, true, WITH_X(write_input_kernel, 1, 32, 32, 32)},
-    {"missing_barrier", Defect::kRace, true, WITH_OUT(missing_barrier_kernel, float, 1, 64, 64)},
-    {"missing_second_barrier", Defect::kRace, true, WITH_OUT(missing_second_barrier_kernel, float, 1, 64, 64)},
-    {"two_writers", Defect::kRace, true, WITH_OUT(two_writers_kernel, float, 1, 64, 64)},
-    {"missing_warp_barrier", Defect::kRace, true, WITH_OUT(missing_warp_barrier_kernel, float, 1, 32, 32)},
-    {"warp_barrier_for_a_block", Defect::kRace, true, WITH_OUT(warp_barrier_for_a_block_kernel, float, 1, 64, 64)},
-    {"narrow_neighbours", Defect::kRace, true, WITH_OUT(narrow_neighbours_kernel, float, 1, 64, 64)},
-    {"global_race", Defect::kRace, true, run_global_race},
-    {"blocks_race", Defect::kRace, true, WITH_OUT(blocks_race_kernel, float, 3, 32, 96)},
-    {"last_block_fence", Defect::kRace, true, [](bool bug) { run_last_block(bug, false); }},
-    {"last_block_barrier", Defect::kRace, true, [](bool bug) { run_last_block(false, bug); }},
-    {"grid_race", Defect::kRace, true, run_grid_race},
-    {"atomic_and_plain", Defect::kRace, true, run_atomic_and_plain},
-    {"divergent_barrier", Defect::kDivergence, false, WITH_OUT(divergent_barrier_kernel, float, 1, 64, 64)},
-    {"early_return", Defect::kDivergence, false, WITH_OUT(early_return_kernel, float, 1, 64, 64)},
-    {"divergent_ballot", Defect::kDivergence, false, WITH_OUT(divergent_ballot_kernel, int, 1, 32, 32)},
-    {"lane_has_ended", Defect::kDivergence, false, WITH_OUT(lane_has_ended_kernel, int, 1, 32, 32)},
-    {"outside_of_mask", Defect::kBadArgument, false, WITH_OUT(outside_of_mask_kernel, int, 1, 32, 32)},
-    {"shuffle_from_outside", Defect::kBadArgument, false, WITH_OUT(shuffle_from_outside_kernel, int, 1, 32, 32)},
-    {"barrier_or_warp", Defect::kDeadlock, false, WITH_OUT(barrier_or_warp_kernel, float, 1, 64, 64)},
-    {"named_count", Defect::kDivergence, false, WITH_OUT(named_count_kernel, float, 1, 96, 32)},
-    {"named_missing", Defect::kDeadlock, false, WITH_OUT(named_missing_kernel, float, 1, 64, 32)},
-    {"wait_for_nobody", Defect::kDeadlock, false, run_wait_for_nobody},
-    {"missing_arrival", Defect::kDeadlock, false, [](bool bug) { run_queue(bug, false); }},
-    {"missing_bytes", Defect::kDeadlock, false, [](bool bug) { run_queue(false, bug); }},
-    {"shared_unwritten", Defect::kUnwritten, true, WITH_OUT(shared_unwritten_kernel, float, 1, 64, 64)},
-    {"global_unwritten", Defect::kUnwritten, true, WITH_OUT(global_unwritten_kernel, float, 1, 64, 64)},
-    {"read_before_wait", Defect::kUnfinishedCopy, true, WITH_X(read_before_wait_kernel, 1, 32, 128, 32)},
-    {"one_group_too_few", Defect::kUnfinishedCopy, true, WITH_X(one_group_too_few_kernel, 1, 32, 512, 32)},
-    {"wait_without_barrier", Defect::kRace, true, WITH_X(wait_without_barrier_kernel, 1, 32, 32, 32)},
-    {"bulk_before_wait", Defect::kUnfinishedCopy, true, WITH_X(bulk_before_wait_kernel, 1, 64, 64, 64)},
-    {"ring", Defect::kUnfinishedCopy, true, WITH_X(ring_kernel, 1, 64, 192, 32)},
-    {"stored_ring", Defect::kRace, true, WITH_X(stored_ring_kernel, 1, 64, 192, 32), Defect::kUnwritten},
-    {"mbarrier_without_init_barrier", Defect::kRace, true, 
+    {"read_behind", Defect::kOutOfBounds, SeenBy::kAccessOrAsan,
+     WITH_X(read_behind_kernel, 1, 64, 64, 64)},
+    {"read_before", Defect::kOutOfBounds, SeenBy::kAccessOrAsan,
+     WITH_X(read_before_kernel, 1, 64, 64, 64)},
+    {"write_far", Defect::kOutOfBounds, SeenBy::kAccessOrAsan,
+     WITH_OUT(write_far_kernel, float, 1, 32, 32)},
+    {"shared_overrun", Defect::kOutOfBounds, SeenBy::kAccessOrAsan,
+     WITH_OUT(shared_overrun_kernel, float, 1, 32, 32)},
+    {"member_overrun", Defect::kOutOfBounds, SeenBy::kAccessOrAsan,
+     WITH_OUT(member_overrun_kernel, float, 1, 32, 32)},
+    {"dynamic_overrun", Defect::kOutOfBounds, SeenBy::kAccessOrAsan, run_dynamic_overrun},
+    {"stale_pointer", Defect::kOutOfBounds, SeenBy::kAccessOrAsan, run_stale_pointer},
+    {"vector_misaligned", Defect::kMisaligned, SeenBy::kPrimitive,
+     WITH_X(vector_misaligned_kernel, 1, 32, 132, 32)},
+    {"plain_misaligned", Defect::kMisaligned, SeenBy::kAccessOrAsan, run_plain_misaligned},
+    {"write_input", Defect::kReadOnly, SeenBy::kAccess, WITH_X(write_input_kernel, 1, 32, 32, 32)},
+    {"missing_barrier", Defect::kRace, SeenBy::kAccess,
+     WITH_OUT(missing_barrier_kernel, float, 1, 64, 64)},
+    {"missing_second_barrier", Defect::kRace, SeenBy::kAccess,
+     WITH_OUT(missing_second_barrier_kernel, float, 1, 64, 64)},
+    {"two_writers", Defect::kRace, SeenBy::kAccess, WITH_OUT(two_writers_kernel, float, 1, 64, 64)},
+    {"missing_warp_barrier", Defect::kRace, SeenBy::kAccess,
+     WITH_OUT(missing_warp_barrier_kernel, float, 1, 32, 32)},
+    {"warp_barrier_for_a_block", Defect::kRace, SeenBy::kAccess,
+     WITH_OUT(warp_barrier_for_a_block_kernel, float, 1, 64, 64)},
+    {"narrow_neighbours", Defect::kRace, SeenBy::kAccess,
+     WITH_OUT(narrow_neighbours_kernel, float, 1, 64, 64)},
+    {"global_race", Defect::kRace, SeenBy::kAccess, run_global_race},
+    {"blocks_race", Defect::kRace, SeenBy::kAccess, WITH_OUT(blocks_race_kernel, float, 3, 32, 96)},
+    {"last_block_fence", Defect::kRace, SeenBy::kAccess,
+     [](bool bug) { run_last_block(bug, false); }},
+    {"last_block_barrier", Defect::kRace, SeenBy::kAccess,
+     [](bool bug) { run_last_block(false, bug); }},
+    {"grid_race", Defect::kRace, SeenBy::kAccess, run_grid_race},
+    {"atomic_and_plain", Defect::kRace, SeenBy::kAccess, run_atomic_and_plain},
+    {"divergent_barrier", Defect::kDivergence, SeenBy::kPrimitive,
+     WITH_OUT(divergent_barrier_kernel, float, 1, 64, 64)},
+    {"early_return", Defect::kDivergence, SeenBy::kPrimitive,
+     WITH_OUT(early_return_kernel, float, 1, 64, 64)},
+    {"divergent_ballot", Defect::kDivergence, SeenBy::kPrimitive,
+     WITH_OUT(divergent_ballot_kernel, int, 1, 32, 32)},
+    {"lane_has_ended", Defect::kDivergence, SeenBy::kPrimitive,
+     WITH_OUT(lane_has_ended_kernel, int, 1, 32, 32)},
+    {"outside_of_mask", Defect::kBadArgument, SeenBy::kPrimitive,
+     WITH_OUT(outside_of_mask_kernel, int, 1, 32, 32)},
+    {"shuffle_from_outside", Defect::kBadArgument, SeenBy::kPrimitive,
+     WITH_OUT(shuffle_from_outside_kernel, int, 1, 32, 32)},
+    {"barrier_or_warp", Defect::kDeadlock, SeenBy::kPrimitive,
+     WITH_OUT(barrier_or_warp_kernel, float, 1, 64, 64)},
+    {"named_count", Defect::kDivergence, SeenBy::kPrimitive,
+     WITH_OUT(named_count_kernel, float, 1, 96, 32)},
+    {"named_missing", Defect::kDeadlock, SeenBy::kPrimitive,
+     WITH_OUT(named_missing_kernel, float, 1, 64, 32)},
+    {"wait_for_nobody", Defect::kDeadlock, SeenBy::kPrimitive, run_wait_for_nobody},
+    {"missing_arrival", Defect::kDeadlock, SeenBy::kPrimitive,
+     [](bool bug) { run_queue(bug, false); }},
+    {"missing_bytes", Defect::kDeadlock, SeenBy::kPrimitive,
+     [](bool bug) { run_queue(false, bug); }},
+    {"shared_unwritten", Defect::kUnwritten, SeenBy::kAccess,
+     WITH_OUT(shared_unwritten_kernel, float, 1, 64, 64)},
+    {"global_unwritten", Defect::kUnwritten, SeenBy::kAccess,
+     WITH_OUT(global_unwritten_kernel, float, 1, 64, 64)},
+    {"read_before_wait", Defect::kUnfinishedCopy, SeenBy::kAccessOrAsan,
+     WITH_X(read_before_wait_kernel, 1, 32, 128, 32)},
+    {"one_group_too_few", Defect::kUnfinishedCopy, SeenBy::kAccessOrAsan,
+     WITH_X(one_group_too_few_kernel, 1, 32, 512, 32)},
+    {"wait_without_barrier", Defect::kRace, SeenBy::kAccess,
+     WITH_X(wait_without_barrier_kernel, 1, 32, 32, 32)},
+    {"bulk_before_wait", Defect::kUnfinishedCopy, SeenBy::kAccessOrAsan,
+     WITH_X(bulk_before_wait_kernel, 1, 64, 64, 64)},
+    {"ring", Defect::kUnfinishedCopy, SeenBy::kAccess, WITH_X(ring_kernel, 1, 64, 192, 32)},
+    {"stored_ring", Defect::kRace, SeenBy::kAccess, WITH_X(stored_ring_kernel, 1, 64, 192, 32),
+     Defect::kUnwritten},
+    {"mbarrier_without_init_barrier", Defect::kRace, SeenBy::kAccess,
      WITH_OUT(mbarrier_without_init_barrier_kernel, float, 1, 32, 32), Defect::kUnwritten},
-    {"early_read", Defect::kBeforePrevious, true, run_early_read},
-    {"odd_block", Defect::kBadArgument, false, run_odd_block},
+    {"early_read", Defect::kBeforePrevious, SeenBy::kAccess, run_early_read},
+    {"odd_block", Defect::kBadArgument, SeenBy::kPrimitive, run_odd_block},
 };
 
 }  // namespace

@@ -7,12 +7,16 @@
 
 #include "emulator.h"
 
+/** What sees the bug: the emulated primitive, or the check of a plain load or store, which AddressSanitizer may replace. */
+enum class SeenBy { kPrimitive, kAccess, kAccessOrAsan };
+
 struct Planted {
   const char* name;  // the lines to blame carry the comment `BUG name`
   simt::emulated::Defect defect;
-  bool by_access;  // found in plain loads and stores: by the emulator's own checks, or by AddressSanitizer if it can
+  SeenBy seen_by;
   void (*run)(bool bug);
-  std::optional<simt::emulated::Defect> also = std::nullopt;  // which one comes first depends on the order of lanes
+  std::optional<simt::emulated::Defect> also =
+      std::nullopt;  // which one comes first depends on the order of lanes
 };
 
 const std::vector<Planted>& planted();

@@ -1,7 +1,5 @@
 // Every planted bug is caught under every order of the lanes, with its kind, its kernel and its source line; and its
 // clean sibling runs without a word.
-#include "planted.h"
-
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -11,10 +9,10 @@
 
 #include "check.h"
 #include "orders.h"
+#include "planted.h"
 
 namespace {
 
-using simt::emulated::Defect;
 using simt::emulated::kAccessesSeen;
 using simt::emulated::kOrders;
 using simt::emulated::NamedOrder;
@@ -28,7 +26,8 @@ std::set<std::string> lines_to_blame(const std::string& name) {
   std::string line;
   for (int number = 1; std::getline(source, line); ++number) {
     std::string words = line + " ";
-    if (words.find("// BUG " + name + " ") != std::string::npos) found.insert("planted.cu:" + std::to_string(number));
+    if (words.find("// BUG " + name + " ") != std::string::npos)
+      found.insert("planted.cu:" + std::to_string(number));
   }
   return found;
 }
@@ -63,8 +62,8 @@ bool ends_the_process(const Planted& kernel) {
 TEST(every_planted_bug_is_caught) {
   int caught = 0, left_to_asan = 0, unseen = 0;
   for (const Planted& kernel : planted()) {
-    if (!kAccessesSeen && kernel.by_access) {
-      if (kernel.defect == Defect::kOutOfBounds || kernel.defect == Defect::kMisaligned) {
+    if (!kAccessesSeen && kernel.seen_by != SeenBy::kPrimitive) {
+      if (kernel.seen_by == SeenBy::kAccessOrAsan) {
         CHECK_MSG(ends_the_process(kernel), "%s: AddressSanitizer says nothing", kernel.name);
         ++left_to_asan;
       } else {
@@ -79,14 +78,17 @@ TEST(every_planted_bug_is_caught) {
       if (!report) continue;
       if (order.order == Order::kForward) std::printf("  %s\n", report->what());
       CHECK_MSG(
-          report->defect == kernel.defect || report->defect == kernel.also, "%s, %s: %s", kernel.name, order.name, report->what());
+          report->defect == kernel.defect || report->defect == kernel.also, "%s, %s: %s",
+          kernel.name, order.name, report->what());
       CHECK_MSG(
-          lines.empty() || lines.count(report->place) == 1, "%s, %s: the line to blame is not %s", kernel.name, order.name,
-          report->what());
+          lines.empty() || lines.count(report->place) == 1, "%s, %s: the line to blame is not %s",
+          kernel.name, order.name, report->what());
       ++caught;
     }
   }
-  std::printf("  %d reports, %d left to AddressSanitizer, %d not to be seen in this build\n", caught, left_to_asan, unseen);
+  std::printf(
+      "  %d reports, %d left to AddressSanitizer, %d not to be seen in this build\n", caught,
+      left_to_asan, unseen);
 }
 
 TEST(clean_siblings_run_without_a_word) {
@@ -101,8 +103,9 @@ TEST(clean_siblings_run_without_a_word) {
 TEST(an_empty_grid_launches_nothing_and_a_defect_leaves_the_emulator_usable) {
   for (int repeat = 0; repeat < 20; ++repeat) {
     for (const Planted& kernel : planted()) {
-      if (kernel.by_access) continue;
-      if (std::string(kernel.name) == "wait_for_nobody") continue;  // slow: it polls until it is given up
+      if (kernel.seen_by != SeenBy::kPrimitive) continue;
+      if (std::string(kernel.name) == "wait_for_nobody")
+        continue;  // slow: it polls until it is given up
       CHECK(run(kernel, true, kOrders[0]).has_value());
       CHECK(!run(kernel, false, kOrders[0]).has_value());
     }

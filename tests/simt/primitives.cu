@@ -1,5 +1,4 @@
 #include "primitives.h"
-
 #include "simt/simt.h"
 
 namespace {
@@ -11,7 +10,8 @@ __device__ uint32_t pair_of(const float* x, int first, int second) {
 
 /** Fragments from global memory, by the layout that mma.h states. */
 template <class T>
-__device__ void fragments_from_global(const float* a, const float* b, simt::FragmentA* fa, simt::FragmentB* fb) {
+__device__ void fragments_from_global(
+    const float* a, const float* b, simt::FragmentA* fa, simt::FragmentB* fb) {
   const int g = simt::lane() / 4, t = simt::lane() % 4;
   fa->r[0] = pair_of<T>(a, g * 16 + 2 * t, g * 16 + 2 * t + 1);
   fa->r[1] = pair_of<T>(a, (g + 8) * 16 + 2 * t, (g + 8) * 16 + 2 * t + 1);
@@ -23,7 +23,8 @@ __device__ void fragments_from_global(const float* a, const float* b, simt::Frag
 
 /** The same fragments as kernels load them: A and B row major in shared memory. */
 template <class T>
-__device__ void fragments_from_shared(const float* a, const float* b, simt::FragmentA* fa, simt::FragmentB* fb) {
+__device__ void fragments_from_shared(
+    const float* a, const float* b, simt::FragmentA* fa, simt::FragmentB* fb) {
   SIMT_SHARED(T[16][16], shared_a);
   SIMT_SHARED(T[16][8], shared_b);
   const int lane = simt::lane();
@@ -65,7 +66,8 @@ __global__ void warp_kernel(const int32_t* x, int32_t* out) {
   const int32_t mine = x[lane];
   out[0 * 32 + lane] = static_cast<int32_t>(simt::ballot(mine > 0));
   out[1 * 32 + lane] = simt::shuffle(mine, (lane * 7 + 3) % 32);
-  out[2 * 32 + lane] = simt::shuffle_xor(mine, 5) + simt::shuffle_up(mine, 3) + simt::shuffle_down(mine, 4);
+  out[2 * 32 + lane] =
+      simt::shuffle_xor(mine, 5) + simt::shuffle_up(mine, 3) + simt::shuffle_down(mine, 4);
   out[3 * 32 + lane] = static_cast<int32_t>(simt::match(mine));
   out[4 * 32 + lane] = simt::warp_add(mine);
   out[5 * 32 + lane] = simt::warp_min(mine);
@@ -103,7 +105,8 @@ __global__ void atomics_kernel(int32_t* out) {
 
 __global__ void indices_kernel(int32_t* out) {
   const int block =
-      (simt::block_z() * simt::num_blocks_y() + simt::block_y()) * simt::num_blocks() + simt::block();
+      (simt::block_z() * simt::num_blocks_y() + simt::block_y()) * simt::num_blocks() +
+      simt::block();
   const int i = block * simt::num_threads() + simt::warp() * 32 + simt::lane();
   out[i] = simt::block() + 10 * simt::block_y() + 100 * simt::block_z() + 1000 * simt::thread() +
            100000 * simt::num_blocks_z();
@@ -160,9 +163,11 @@ void run_warp(const int32_t* x, int32_t* out) {
   SIMT_LAUNCH(warp_kernel, (simt::Launch{.grid = {1}, .threads = 32}), x, out);
 }
 
-void run_convert(const float* x, uint16_t* bf16, uint16_t* fp16, float* from_bf16, float* from_fp16, int n) {
+void run_convert(
+    const float* x, uint16_t* bf16, uint16_t* fp16, float* from_bf16, float* from_fp16, int n) {
   SIMT_LAUNCH(
-      convert_kernel, (simt::Launch{.grid = {(n + 255) / 256}, .threads = 256}), x, bf16, fp16, from_bf16, from_fp16, n);
+      convert_kernel, (simt::Launch{.grid = {(n + 255) / 256}, .threads = 256}), x, bf16, fp16,
+      from_bf16, from_fp16, n);
 }
 
 void run_atomics(int32_t* out, int blocks) {

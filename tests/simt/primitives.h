@@ -14,7 +14,8 @@ void run_load_matrix(const uint16_t* element, uint32_t* out, int num, bool trans
 void run_warp(const int32_t* x, int32_t* out);
 
 /** What the conversions make of x [n]: bf16 and fp16 bits, and back. */
-void run_convert(const float* x, uint16_t* bf16, uint16_t* fp16, float* from_bf16, float* from_fp16, int n);
+void run_convert(
+    const float* x, uint16_t* bf16, uint16_t* fp16, float* from_bf16, float* from_fp16, int n);
 
 /** Atomics of `blocks` blocks of 64 threads on one counter each: out [6]. */
 void run_atomics(int32_t* out, int blocks);

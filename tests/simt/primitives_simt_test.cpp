@@ -1,6 +1,4 @@
 // The meaning of each primitive, against its definition computed directly.
-#include "primitives.h"
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -10,6 +8,7 @@
 #include "check.h"
 #include "cpu/convert.h"
 #include "orders.h"
+#include "primitives.h"
 
 using simt::emulated::Buffer;
 using simt::emulated::for_each_order;
@@ -60,8 +59,9 @@ TEST(mma_is_the_matrix_product_within_the_error_of_sixteen_sums) {
             worst = std::max(worst, std::fabs(got[i * 8 + j] - want) / (magnitude * 16 * 0x1p-24));
           }
         }
-        CHECK_MSG(worst <= 1, "%s, %s, %s: error %.3f of the bound", bf16 ? "bf16" : "fp16",
-                  matrices ? "load_matrix" : "registers", order, worst);
+        CHECK_MSG(
+            worst <= 1, "%s, %s, %s: error %.3f of the bound", bf16 ? "bf16" : "fp16",
+            matrices ? "load_matrix" : "registers", order, worst);
       });
     }
   }
@@ -79,7 +79,8 @@ TEST(mma_puts_each_element_where_the_layout_says) {
       run_mma(on_a.data(), on_b.data(), on_c.data(), true, k % 2 == 0);
       const auto got = on_c.values();
       for (int row = 0; row < 16; ++row) {
-        for (int j = 0; j < 8; ++j) CHECK_EQ(got[row * 8 + j], row == i ? static_cast<float>(j + 1) : 0.0f);
+        for (int j = 0; j < 8; ++j)
+          CHECK_EQ(got[row * 8 + j], row == i ? static_cast<float>(j + 1) : 0.0f);
       }
     }
   }
@@ -136,8 +137,21 @@ TEST(votes_shuffles_and_reductions) {
 }
 
 TEST(conversions_round_as_the_cpu_backend_does) {
-  std::vector<float> x = {0.0f, -0.0f, 1.0f, 65504.0f, 65519.9f, 65520.0f, 1e38f, 3.4e38f, 1e-8f, 6e-8f, 5.9e-8f, 6.1e-5f,
-                          std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+  std::vector<float> x = {
+      0.0f,
+      -0.0f,
+      1.0f,
+      65504.0f,
+      65519.9f,
+      65520.0f,
+      1e38f,
+      3.4e38f,
+      1e-8f,
+      6e-8f,
+      5.9e-8f,
+      6.1e-5f,
+      std::numeric_limits<float>::infinity(),
+      -std::numeric_limits<float>::infinity()};
   std::mt19937 random(static_cast<uint32_t>(check::seed()));
   while (x.size() < 5000) {
     const float value = std::bit_cast<float>(static_cast<uint32_t>(random()));
@@ -146,8 +160,11 @@ TEST(conversions_round_as_the_cpu_backend_does) {
   const size_t n = x.size();
   const auto on_x = Buffer<float>::input("x", x);
   const auto bf16 = Buffer<uint16_t>::output("bf16", n), fp16 = Buffer<uint16_t>::output("fp16", n);
-  const auto from_bf16 = Buffer<float>::output("from_bf16", n), from_fp16 = Buffer<float>::output("from_fp16", n);
-  run_convert(on_x.data(), bf16.data(), fp16.data(), from_bf16.data(), from_fp16.data(), static_cast<int>(n));
+  const auto from_bf16 = Buffer<float>::output("from_bf16", n),
+             from_fp16 = Buffer<float>::output("from_fp16", n);
+  run_convert(
+      on_x.data(), bf16.data(), fp16.data(), from_bf16.data(), from_fp16.data(),
+      static_cast<int>(n));
   for (size_t i = 0; i < n; ++i) {
     espalier::Bf16 want_bf16;
     espalier::Fp16 want_fp16;
@@ -176,7 +193,8 @@ TEST(indices_of_three_axes) {
     for (int z = 0; z < 4; ++z) {
       for (int y = 0; y < 2; ++y) {
         for (int x = 0; x < 3; ++x) {
-          for (int t = 0; t < 96; ++t) CHECK_EQ(out.data()[i++], x + 10 * y + 100 * z + 1000 * t + 400000);
+          for (int t = 0; t < 96; ++t)
+            CHECK_EQ(out.data()[i++], x + 10 * y + 100 * z + 1000 * t + 400000);
         }
       }
     }

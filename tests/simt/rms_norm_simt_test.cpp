@@ -18,7 +18,8 @@ using simt::emulated::for_each_order;
 namespace {
 
 constexpr float kEps = 1e-5f;
-const int64_t kHidden[] = {1, 3, 4, 5, 31, 32, 33, 127, 128, 129, 256, 260, 1000, 1024, 4096, 4100, 5001};
+const int64_t kHidden[] = {1,   3,   4,   5,    31,   32,   33,   127, 128,
+                           129, 256, 260, 1000, 1024, 4096, 4100, 5001};
 
 std::vector<float> random_values(int64_t n, std::mt19937& random) {
   std::normal_distribution<float> normal(0.1f, 2.0f);
@@ -33,7 +34,8 @@ struct WeightValues {
   std::vector<float> fp32;
   std::vector<uint16_t> half;
 
-  WeightValues(int64_t hidden, Type type, std::mt19937& random) : value(random_values(hidden, random)) {
+  WeightValues(int64_t hidden, Type type, std::mt19937& random)
+      : value(random_values(hidden, random)) {
     for (float& v : value) {
       if (type == Type::kBf16) {
         espalier::Bf16 rounded;
@@ -54,21 +56,26 @@ struct WeightValues {
 
 /** Rows of x through the kernel; x begins `offset` elements behind an aligned address. */
 std::vector<float> emulated(
-    const std::vector<float>& x, const WeightValues& weight, Type type, int64_t hidden, int offset, bool in_place) {
+    const std::vector<float>& x, const WeightValues& weight, Type type, int64_t hidden, int offset,
+    bool in_place) {
   std::vector<float> shifted(offset, 0.0f);
   shifted.insert(shifted.end(), x.begin(), x.end());
   const auto on_fp32 = Buffer<float>::input("weight", weight.fp32);
   const auto on_half = Buffer<uint16_t>::input("weight", weight.half);
-  const void* on_weight = type == Type::kFp32 ? static_cast<const void*>(on_fp32.data()) : on_half.data();
+  const void* on_weight =
+      type == Type::kFp32 ? static_cast<const void*>(on_fp32.data()) : on_half.data();
   const Buffer<float> on_x("x", shifted);
   const auto out = Buffer<float>::output("out", shifted.size());
   float* to = (in_place ? on_x : out).data() + offset;
   const auto rows = static_cast<int64_t>(x.size()) / hidden;
-  espalier::cuda_rms_norm(RmsNormArgs{on_x.data() + offset, on_weight, type, kEps, to, rows, hidden}, nullptr);
+  espalier::cuda_rms_norm(
+      RmsNormArgs{on_x.data() + offset, on_weight, type, kEps, to, rows, hidden}, nullptr);
   return std::vector<float>(to, to + x.size());
 }
 
-bool same_bits(const float* a, const float* b, int64_t n) { return std::memcmp(a, b, n * sizeof(float)) == 0; }
+bool same_bits(const float* a, const float* b, int64_t n) {
+  return std::memcmp(a, b, n * sizeof(float)) == 0;
+}
 
 /** As the header of rms_norm.cu derives it. */
 double bound(int64_t hidden) {
@@ -89,15 +96,18 @@ TEST(within_the_bound_of_fp64_for_every_shape_and_type) {
         const auto got = emulated(x, weight, type, hidden, 0, false);
         for (int r = 0; r < 3; ++r) {
           double sum = 0;
-          for (int64_t i = 0; i < hidden; ++i) sum += static_cast<double>(x[r * hidden + i]) * x[r * hidden + i];
+          for (int64_t i = 0; i < hidden; ++i)
+            sum += static_cast<double>(x[r * hidden + i]) * x[r * hidden + i];
           const double factor = 1 / std::sqrt(sum / hidden + static_cast<double>(kEps));
           for (int64_t i = 0; i < hidden; ++i) {
             const double want = x[r * hidden + i] * factor * weight.value[i];
-            const double share = std::fabs(got[r * hidden + i] - want) / (std::fabs(want) * bound(hidden));
+            const double share =
+                std::fabs(got[r * hidden + i] - want) / (std::fabs(want) * bound(hidden));
             worst = std::max(worst, want == 0 ? 0 : share);
             CHECK_MSG(
-                want == 0 ? got[r * hidden + i] == 0 : share <= 1, "%s: hidden %ld, row %d, element %ld: %.9g, expected %.9g",
-                order, static_cast<long>(hidden), r, static_cast<long>(i), got[r * hidden + i], want);
+                want == 0 ? got[r * hidden + i] == 0 : share <= 1,
+                "%s: hidden %ld, row %d, element %ld: %.9g, expected %.9g", order,
+                static_cast<long>(hidden), r, static_cast<long>(i), got[r * hidden + i], want);
           }
         }
       });
@@ -114,11 +124,12 @@ TEST(a_row_alone_and_among_others_is_the_same_bits) {
     const auto all = emulated(x, weight, Type::kBf16, hidden, 0, false);
     for (const int rows : {1, 2, 7, 8, 9, 16, 33}) {
       const int first = static_cast<int>(random() % (64 - rows));
-      const std::vector<float> part(x.begin() + first * hidden, x.begin() + (first + rows) * hidden);
+      const std::vector<float> part(
+          x.begin() + first * hidden, x.begin() + (first + rows) * hidden);
       const auto got = emulated(part, weight, Type::kBf16, hidden, 0, false);
       CHECK_MSG(
-          same_bits(got.data(), all.data() + first * hidden, rows * hidden), "hidden %ld, %d rows from row %d",
-          static_cast<long>(hidden), rows, first);
+          same_bits(got.data(), all.data() + first * hidden, rows * hidden),
+          "hidden %ld, %d rows from row %d", static_cast<long>(hidden), rows, first);
     }
   }
 }
@@ -135,8 +146,8 @@ TEST(neither_place_nor_order_of_lanes_changes_a_bit) {
         for (const bool in_place : {false, true}) {
           const auto got = emulated(x, weight, Type::kFp16, hidden, offset, in_place);
           CHECK_MSG(
-              same_bits(got.data(), want.data(), 2 * hidden), "%s: hidden %ld, offset %d, %s", order,
-              static_cast<long>(hidden), offset, in_place ? "in place" : "apart");
+              same_bits(got.data(), want.data(), 2 * hidden), "%s: hidden %ld, offset %d, %s",
+              order, static_cast<long>(hidden), offset, in_place ? "in place" : "apart");
         }
       }
     });
@@ -149,7 +160,8 @@ TEST(nan_and_infinity_stay_in_their_row) {
   const WeightValues weight(kWidth, Type::kFp32, random);
   const auto x = random_values(3 * kWidth, random);
   const auto want = emulated(x, weight, Type::kFp32, kWidth, 0, false);
-  for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     auto with_bad = x;
     with_bad[kWidth + 17] = bad;
     const auto got = emulated(with_bad, weight, Type::kFp32, kWidth, 0, false);
@@ -162,5 +174,6 @@ TEST(nan_and_infinity_stay_in_their_row) {
 TEST(a_row_of_zeros_is_zeros) {
   std::mt19937 random(static_cast<uint32_t>(check::seed()));
   const WeightValues weight(64, Type::kFp32, random);
-  for (const float value : emulated(std::vector<float>(64), weight, Type::kFp32, 64, 0, false)) CHECK_EQ(value, 0.0f);
+  for (const float value : emulated(std::vector<float>(64), weight, Type::kFp32, 64, 0, false))
+    CHECK_EQ(value, 0.0f);
 }

@@ -39,8 +39,10 @@ Result on_cpu(const Trees& trees) {
   static const auto cpu = espalier::make_cpu_backend(1);
   const int32_t batch = static_cast<int32_t>(trees.begin.size()) - 1;
   Result result{std::vector<int32_t>(trees.token.size(), kOld), std::vector<int32_t>(batch, kOld)};
-  cpu->verify(VerifyArgs{trees.begin.data(), trees.token.data(), trees.parent.data(), trees.choice.data(),
-                         result.path.data(), result.accept_len.data(), batch});
+  cpu->verify(
+      VerifyArgs{
+          trees.begin.data(), trees.token.data(), trees.parent.data(), trees.choice.data(),
+          result.path.data(), result.accept_len.data(), batch});
   return result;
 }
 
@@ -53,7 +55,9 @@ Result emulated(const Trees& trees) {
   const Buffer<int32_t> path("path", std::vector<int32_t>(trees.token.size(), kOld));
   const auto accept_len = Buffer<int32_t>::output("accept_len", batch);
   espalier::cuda_verify(
-      VerifyArgs{begin.data(), token.data(), parent.data(), choice.data(), path.data(), accept_len.data(), batch},
+      VerifyArgs{
+          begin.data(), token.data(), parent.data(), choice.data(), path.data(), accept_len.data(),
+          batch},
       nullptr);
   return {path.values(), accept_len.values()};
 }
@@ -83,7 +87,7 @@ TEST(equals_the_cpu_for_random_trees_of_every_length) {
 
 TEST(equals_the_cpu_for_chains_stars_and_siblings_with_one_token) {
   std::mt19937 random(static_cast<uint32_t>(check::seed()));
-  for (const int tree_len : {2, 33, 256, 258}) {
+  for (const int tree_len : {2, 33, 256, 257, 258}) {
     Trees chain, star;
     chain.add(tree_len, 1, random, [](int i) { return i - 1; });  // all accepted
     check_equal(chain, "chain");

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Breaks kernels on purpose, one bug at a time, and demands that their tests fail.
+
+Usage: mutants.py BUILD_DIR [part of a name ...]; BUILD_DIR is a Ninja build in which the targets simt_* are built.
+Prints one line for each mutant; the exit status is 1 when one of them lives.
+"""
+
+import json
+import pathlib
+import shlex
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# (kernel, what the bug is, the text, what it becomes)
+MUTANTS = [
+    ("sampling/verify", "one tree too far", "tree_begin[simt::block() + 1] - first", "tree_begin[simt::block() + 1]"),
+    ("sampling/verify", "last node dropped", "for (int tile = 0; tile < tree_len;", "for (int tile = 0; tile + 1 < tree_len;"),
+    ("sampling/verify", "node past the tree", "i < tree_len ? token[first + i] : 0", "token[first + i]"),
+    ("sampling/verify", "padding is a child of the root", "parent[first + i] : -1", "parent[first + i] : 0"),
+    ("sampling/verify", "other trees' tokens", "? token[first + i]", "? token[i]"),
+    ("sampling/verify", "order of parents not needed", "i > node && tile_parent[c] == node", "tile_parent[c] == node"),
+    ("sampling/verify", "parent not looked at", "tile_parent[c] == node && ", ""),
+    ("sampling/verify", "choice of the old node", "want = simt::shuffle(tile_choice[c], hit);", ""),
+    ("sampling/verify", "choice of the lane's own node", "simt::shuffle(tile_choice[c], hit)", "tile_choice[c]"),
+    ("sampling/verify", "highest child wins", "simt::lowest(hits)", "31 - __builtin_clz(hits)"),
+    ("sampling/verify", "all lanes write the path", "if (simt::lane() == 0) path", "if (simt::lane() >= 0) path"),
+    ("sampling/verify", "path of another tree", "path[first + len] = node", "path[len] = node"),
+    ("sampling/verify", "one node for each chunk", "++len;\n", "++len;\n        break;\n"),
+    ("sampling/verify", "a gap between tiles", "tile += kChunks * simt::kWarp", "tile += (kChunks + 1) * simt::kWarp"),
+    ("kv/commit_kv", "unit past the row", "if (unit >= row_units) return;", ""),
+    ("kv/commit_kv", "last unit dropped", "unit >= row_units", "unit + 1 >= row_units"),
+    ("kv/commit_kv", "half of the layers", "static_cast<int>(2 * args.num_layers)", "static_cast<int>(args.num_layers)"),
+    ("kv/commit_kv", "V never moved", "simt::block_y() % 2 == 0 ? k_cache : v_cache", "k_cache"),
+    ("kv/commit_kv", "layer of the block, not of the pair", "simt::block_y() / 2", "simt::block_y()"),
+    ("kv/commit_kv", "earlier move not seen", "if (row_to[earlier] == row_from) row[m] = row[earlier];", ""),
+    ("kv/commit_kv", "first earlier move wins", "earlier < m; ++earlier", "earlier < (m < 1 ? m : 1); ++earlier"),
+    ("kv/commit_kv", "moves after eight lost", "begin < num_moves; begin += kMoves", "begin < 1; begin += kMoves"),
+    ("kv/commit_kv", "from and to swapped", "column[row_from * row_units]", "column[to[begin + m] * row_units]"),
+    ("kv/commit_kv", "offset in 32 bits", "layer * num_slots * row_units + unit", "static_cast<int32_t>(static_cast<uint32_t>(layer * num_slots * row_units + unit))"),
+    ("kv/commit_kv", "16 bytes at any address", "if (bits % 16 == 0)", "if (bits % 4 == 0)"),
+    ("norm/rms_norm", "barrier missing", "  simt::sync_block();\n", ""),
+    ("norm/rms_norm", "tail dropped", "j < kGroup && i + j < hidden; ++j) sum", "j < kGroup && i + j + 1 < hidden; ++j) sum"),
+    ("norm/rms_norm", "tail read past the row", "j < kGroup && i + j < hidden; ++j) sum", "j < kGroup; ++j) sum"),
+    ("norm/rms_norm", "one warp left out", "w < simt::num_warps()", "w < simt::num_warps() - 1"),
+    ("norm/rms_norm", "warp sum by one lane's value", "sum = simt::warp_sum(sum);", ""),
+    ("norm/rms_norm", "partial sums of every lane", "if (simt::lane() == 0) of_warp", "if (simt::lane() >= 0) of_warp"),
+    ("norm/rms_norm", "order depends on the address", "    if constexpr (kVector) {\n      const auto group", "    if constexpr (kVector) {\n      if (simt::lane() % 2 == 0) sum += 0x1p-20f;\n      const auto group"),
+    ("norm/rms_norm", "row of the first block", "out += simt::block() * hidden;", "out += (simt::block() / 2) * hidden;"),
+    ("norm/rms_norm", "eps outside of the root", "simt::sqrt(mean + eps)", "(simt::sqrt(mean) + eps)"),
+    ("norm/rms_norm", "weight of the group's first element", "simt::to_float(weight[i + j]);\n      *", "simt::to_float(weight[i]);\n      *"),
+    ("norm/rms_norm", "threads depend on the row", "threads_for(args.hidden)", "(args.rows > 8 ? 32 : threads_for(args.hidden))"),
+    ("norm/rms_norm", "vectors at any address", "args.hidden % kGroup == 0 && bits % (kGroup * sizeof(float)) == 0", "args.hidden % kGroup == 0"),
+    ("norm/rms_norm", "shared array too small", "float[kMostThreads / simt::kWarp]", "float[8]"),
+]
+
+
+def run(command, cwd, timeout=300):
+    return subprocess.run(command, shell=isinstance(command, str), cwd=cwd, capture_output=True, text=True, timeout=timeout)
+
+
+def outcome(build, commands, work, mutant):
+    """Killed, or why not; and what the test said first."""
+    kernel, _, old, new = mutant
+    source = ROOT / "cuda" / (kernel + ".cu")
+    text = source.read_text()
+    if text.count(old) < 1:
+        return "STALE", f"the text is not in {source.name}"
+    mutated = work / source.name
+    mutated.write_text(text.replace(old, new, 1))
+    compile_command = shlex.split(commands[str(source)])
+    compile_command[compile_command.index("-o") + 1] = str(work / "mutant.o")
+    compile_command = [str(mutated) if word == str(source) else word for word in compile_command]
+    compile_command += ["-Wno-error"]
+    compiled = run(compile_command, build)
+    if compiled.returncode != 0:
+        return "NOT COMPILED", compiled.stderr.strip().splitlines()[0]
+    program = "simt_" + source.stem
+    links = run(["ninja", "-t", "commands", program], build).stdout.splitlines()
+    link = next(line for line in links if f"-o tests/simt/{program} " in line)
+    link = link.replace(f"-o tests/simt/{program} ", f"-o {work}/program {work}/mutant.o ")
+    linked = run(link, build)
+    if linked.returncode != 0:
+        return "NOT LINKED", linked.stderr.strip().splitlines()[0]
+    ran = run([str(work / "program")], build)
+    words = [line.strip() for line in ran.stdout.splitlines() if ".cpp:" in line or ": exception" in line or "0: " in line]
+    return ("LIVES" if ran.returncode == 0 else "killed"), (words[0] if words else "")
+
+
+def main():
+    build = pathlib.Path(sys.argv[1]).resolve()
+    wanted = sys.argv[2:]
+    entries = json.loads((build / "compile_commands.json").read_text())
+    commands = {entry["file"]: entry["command"] for entry in entries if "espalier_cuda_emulated" in entry["command"]}
+    bad = 0
+    with tempfile.TemporaryDirectory() as work:
+        for mutant in MUTANTS:
+            name = f"{mutant[0]}: {mutant[1]}"
+            if wanted and not any(part in name for part in wanted):
+                continue
+            result, said = outcome(build, commands, pathlib.Path(work), mutant)
+            bad += result != "killed"
+            print(f"{result:8} {name:58} {said[:150]}", flush=True)
+    print(f"{bad} not killed")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
