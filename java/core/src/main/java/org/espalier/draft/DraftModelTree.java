@@ -13,8 +13,8 @@ import org.espalier.Verdict;
  * {@code width} children each, their most favoured next tokens.
  *
  * <p>Source: SpecInfer, arXiv 2305.09781, and for children that are drawn without replacement
- * Sequoia, arXiv 2402.12374. What we changed: the nodes to expand are chosen level by level, by the
- * draft's probability of their path.
+ * Sequoia, arXiv 2402.12374. What we changed: the nodes to expand are chosen level by level: when
+ * greedy by the draft's probability of their path, otherwise by the order of the draws.
  *
  * <p>Use it where a pass of the target over some dozens of rows costs little more than over one. A
  * step costs gamma draft passes of up to {@code 1 + gamma * width * width} rows.
@@ -110,8 +110,8 @@ public final class DraftModelTree implements Drafter {
         tree.childrenDrawn(parent, DraftTree.Scheme.WITHOUT_REPLACEMENT, row);
       }
       for (int r = 0; r < width && drawn[i * width + r] >= 0; r++) {
-        // With the target's noise the draw's own rank says more than its probability.
-        float step = greedy || chance ? logProb[i * width + r] : -r;
+        // A token that was drawn first is kept most often, however unlikely it was.
+        float step = greedy ? logProb[i * width + r] : -r;
         level[levelLen] = tree.append(parent, drawn[i * width + r]);
         value[levelLen] = pathValue[parent] + step;
         setPathValue(level[levelLen], value[levelLen]);

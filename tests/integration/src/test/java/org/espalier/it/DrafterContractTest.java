@@ -24,12 +24,14 @@ import org.espalier.Scores;
 import org.espalier.Session;
 import org.espalier.SessionOptions;
 import org.espalier.Verdict;
+import org.espalier.Verifiers;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -274,6 +276,37 @@ class DrafterContractTest {
         };
     decode(always(drafter), Sampling.greedy(), 8);
     assertThat(seen[0]).isBetween(4, 8);
+  }
+
+  /**
+   * The target as its own draft model: q is p, so every draft is accepted whole, step after step.
+   */
+  @ParameterizedTest(name = "gamma {0}, width {1}, {2}")
+  @CsvSource({
+    "1, 1, exact",
+    "4, 1, exact",
+    "3, 2, exact",
+    "1, 2, exact",
+    "3, 1, sampling",
+    "3, 2, sampling"
+  })
+  void modelThatDraftsForItselfIsRight(int gamma, int width, String verifier) {
+    Sampling drawn = Sampling.of(0.8f, 33);
+    for (Sampling sampling : List.of(Sampling.greedy(), drawn, drawn.withRepetitionPenalty(1.3f))) {
+      String spec = "draft-model:model=tiny-java,gamma=%d,width=%d".formatted(gamma, width);
+      GenerationOptions options =
+          GenerationOptions.defaults()
+              .withMaxNewTokens(24)
+              .withSampling(sampling)
+              .withVerifier(Verifiers.parse(verifier));
+      try (DrafterFactory self = Drafters.parse(spec);
+          Generation generation =
+              new Generation(session, List.of(prompt), options.withDrafter(self))) {
+        GenerationResult result = generation.run().get(0);
+        int expected = (result.tokenIds().size() + gamma) / (gamma + 1);
+        assertThat(result.stats().passes()).as("%s", sampling).isEqualTo(expected);
+      }
+    }
   }
 
   /**
