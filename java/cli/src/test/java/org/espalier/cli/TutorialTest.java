@@ -55,7 +55,7 @@ final class TutorialTest {
             .redirectErrorStream(true)
             .redirectOutput(log.toFile())
             .start();
-    assertThat(process.waitFor(120, TimeUnit.SECONDS)).isTrue();
+    assertThat(process.waitFor(300, TimeUnit.SECONDS)).isTrue();
     String output = Files.readString(log);
     assertThat(process.exitValue()).as(output).isZero();
     assertThat(output).isNotBlank().doesNotContain("a defect");
