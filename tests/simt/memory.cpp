@@ -124,7 +124,6 @@ Region* create_region(const char* name, size_t bytes, size_t granule) {
   if (mapped > 0 && mprotect(region->begin, mapped, PROT_READ | PROT_WRITE) != 0)
     throw std::bad_alloc();
 #if defined(__SANITIZE_ADDRESS__)
-  __asan_unpoison_memory_region(region->begin, mapped);
   __asan_poison_memory_region(region->begin + bytes, mapped - bytes);
 #endif
   region->mapped_cells = page_multiple(((bytes >> region->granule_bits) + 1) * sizeof(Cell));
@@ -141,7 +140,9 @@ void destroy_region(Region* region) {
   const size_t mapped = page_multiple(region->bytes);
   if (mapped > 0) {
 #if defined(__SANITIZE_ADDRESS__)
-    __asan_unpoison_memory_region(region->begin, mapped);
+    // The end of the last page, and copies into shared memory that nobody waited for. Not more: buffers may be huge.
+    const size_t clean = region->shared ? 0 : region->bytes;
+    __asan_unpoison_memory_region(region->begin + clean, mapped - clean);
 #endif
     mmap(
         region->begin, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
