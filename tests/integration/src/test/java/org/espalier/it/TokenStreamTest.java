@@ -225,6 +225,9 @@ class TokenStreamTest {
     public void onSubscribe(Flow.Subscription given) {
       subscription = given;
       ask();
+      if (atATime == Long.MAX_VALUE) {
+        ask(); // more than there can be
+      }
     }
 
     @Override
