@@ -178,7 +178,7 @@ void multiply(Block& block, int warp, const Rendezvous& r, bool bf16) {
 }
 
 void synchronize_lanes(Block& block, int warp, uint32_t mask) {
-  Seen all(block.threads.size());
+  Seen all;
   for_each_lane(mask, [&](int lane) { release(*block.threads[warp * kLanes + lane], all); });
   for_each_lane(mask, [&](int lane) { acquire(*block.threads[warp * kLanes + lane], all); });
 }
@@ -288,35 +288,37 @@ void wake_others(Block& block, const Thread& thread) {
 
 namespace {
 
-/** The thread's own table, emptied when a block barrier came between. */
-Seen& seen_by(Thread& thread) {
-  if (thread.seen_epoch != thread.block->epoch) {
-    thread.seen.assign(thread.block->threads.size(), 0);
-    thread.seen_epoch = thread.block->epoch;
-    thread.seen_others = false;
+/** The table, emptied when a block barrier came between. */
+Seen& renewed(Seen& seen, const Thread& thread) {
+  if (seen.epoch != thread.block->epoch) {
+    seen.epoch = thread.block->epoch;
+    seen.clock.assign(thread.block->threads.size(), 0);
+    seen.warp = thread.warp();
+    seen.others = false;
   }
-  return thread.seen;
+  return seen;
 }
 
 }  // namespace
 
 void release(Thread& thread, Seen& to) {
-  const Seen& seen = seen_by(thread);
-  to.resize(seen.size());
-  const int first = thread.seen_others ? 0 : thread.warp() * kLanes;
-  const int last = thread.seen_others ? static_cast<int>(seen.size()) : first + kLanes;
-  for (int i = first; i < last; ++i) to[i] = std::max(to[i], seen[i]);
-  to[thread.index] = std::max(to[thread.index], thread.clock);
+  const Seen& seen = renewed(thread.seen, thread);
+  renewed(to, thread);
+  to.others |= seen.others || to.warp != thread.warp();
+  const int first = seen.others ? 0 : thread.warp() * kLanes;
+  const int last = seen.others ? static_cast<int>(seen.clock.size()) : first + kLanes;
+  for (int i = first; i < last; ++i) to.clock[i] = std::max(to.clock[i], seen.clock[i]);
+  to.clock[thread.index] = std::max(to.clock[thread.index], thread.clock);
   ++thread.clock;
 }
 
 void acquire(Thread& thread, const Seen& from) {
-  Seen& seen = seen_by(thread);
-  for (size_t i = 0; i < from.size(); ++i) {
-    if (from[i] == 0) continue;
-    seen[i] = std::max(seen[i], from[i]);
-    if (static_cast<int>(i) / kLanes != thread.warp()) thread.seen_others = true;
-  }
+  if (from.epoch != thread.block->epoch) return;  // before the last block barrier
+  Seen& seen = renewed(thread.seen, thread);
+  seen.others |= from.others || from.warp != thread.warp();
+  const int first = seen.others ? 0 : thread.warp() * kLanes;
+  const int last = seen.others ? static_cast<int>(from.clock.size()) : first + kLanes;
+  for (int i = first; i < last; ++i) seen.clock[i] = std::max(seen.clock[i], from.clock[i]);
 }
 
 // -------------------------------------------------------------------------------------------------- barriers

@@ -79,18 +79,19 @@ TEST(equals_the_cpu_for_every_width_of_rows) {
 }
 
 TEST(offsets_beyond_2_to_31_elements) {
+  constexpr int64_t kLayers = 3;
   constexpr int64_t kRowBytes = 1026,
                     kSlots = (int64_t{3} << 30) / kRowBytes;  // an element is 2 bytes here
   for_each_order([&](const char* order) {
-    const auto k = Buffer<uint16_t>::sparse("k_cache", 2 * kSlots * kRowBytes / 2);
-    const auto v = Buffer<uint16_t>::sparse("v_cache", 2 * kSlots * kRowBytes / 2);
+    const auto k = Buffer<uint16_t>::sparse("k_cache", kLayers * kSlots * kRowBytes / 2);
+    const auto v = Buffer<uint16_t>::sparse("v_cache", kLayers * kSlots * kRowBytes / 2);
     const auto last_row = [&](const Buffer<uint16_t>& cache, int64_t layer) {
       return cache.data() + ((layer + 1) * kSlots - 1) * kRowBytes / 2;
     };
     const auto first_row = [&](const Buffer<uint16_t>& cache, int64_t layer) {
       return cache.data() + layer * kSlots * kRowBytes / 2;
     };
-    for (int64_t layer = 0; layer < 2; ++layer) {
+    for (int64_t layer = 0; layer < kLayers; ++layer) {
       for (int i = 0; i < kRowBytes / 2; ++i) {
         last_row(k, layer)[i] = static_cast<uint16_t>(1000 + 10 * layer + i);
         first_row(v, layer)[i] = static_cast<uint16_t>(2000 + 10 * layer + i);
@@ -99,8 +100,9 @@ TEST(offsets_beyond_2_to_31_elements) {
     const auto from = Buffer<int32_t>::input("from", {kSlots - 1}),
                to = Buffer<int32_t>::input("to", {0});
     espalier::cuda_commit_kv(
-        CommitKvArgs{from.data(), to.data(), k.data(), v.data(), 1, 2, kSlots, kRowBytes}, nullptr);
-    for (int64_t layer = 0; layer < 2; ++layer) {
+        CommitKvArgs{from.data(), to.data(), k.data(), v.data(), 1, kLayers, kSlots, kRowBytes},
+        nullptr);
+    for (int64_t layer = 0; layer < kLayers; ++layer) {
       for (int i = 0; i < kRowBytes / 2; ++i) {
         CHECK_MSG(
             first_row(k, layer)[i] == 1000 + 10 * layer + i && first_row(v, layer)[i] == 0,

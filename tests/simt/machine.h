@@ -36,7 +36,12 @@ Place place_of(const void* return_address);
 const std::string& line_of(Place place);
 
 /** What a barrier hands on: the clock of each thread of the block up to which its accesses are visible. */
-using Seen = std::vector<uint32_t>;
+struct Seen {
+  uint32_t epoch = 0;  // of the block; older clocks say nothing
+  std::vector<uint32_t> clock;
+  int warp = 0;         // whose lanes are in `clock`, the first of them when there are others
+  bool others = false;  // lanes of several warps are
+};
 
 struct Release {
   uint32_t epoch, clock;
@@ -69,9 +74,7 @@ struct Thread {
   std::array<unsigned char, 64> result;  // of a warp operation
 
   uint32_t clock;
-  uint32_t seen_epoch;  // seen holds nothing when this is not the block's epoch
   Seen seen;
-  bool seen_others;  // seen holds clocks of other warps, too
 
   std::vector<Copy> copies;  // started with copy_async, not yet done
   int group;                 // number of the group being filled

@@ -158,7 +158,7 @@ bool ordered(const Stamp& stamp, const Thread& thread) {
   const Block& block = *thread.block;
   if (stamp.block() == static_cast<uint32_t>(block.index)) {
     if (stamp.epoch < block.epoch || stamp.thread() == thread.index) return true;
-    return thread.seen_epoch == block.epoch && stamp.clock <= thread.seen[stamp.thread()];
+    return thread.seen.epoch == block.epoch && stamp.clock <= thread.seen.clock[stamp.thread()];
   }
   const auto known = block.acquired.find(stamp.block());
   if (known == block.acquired.end()) return false;

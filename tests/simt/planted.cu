@@ -442,6 +442,24 @@ __global__ void mbarrier_without_init_barrier_kernel(float* out, bool bug) {
   out[simt::lane()] = static_cast<float>(done);
 }
 
+/** The arrival lies before a block barrier, so its wait says nothing of the writes behind it. */
+__global__ void old_arrival_kernel(float* out, bool bug) {
+  SIMT_SHARED(simt::Mbarrier, full);
+  SIMT_SHARED(float[32], x);
+  if (simt::thread() == 0) full.init(32);
+  if (simt::warp() == 0) x[simt::lane()] = 0.0f;
+  simt::sync_block();
+  if (simt::warp() == 0) {
+    for (int i = 0; i < 5; ++i) simt::sync_warp();
+    full.arrive();
+  }
+  simt::sync_block();
+  if (simt::warp() == 0) x[simt::lane()] = 1.0f;  // BUG old_arrival
+  if (!bug) simt::sync_block();
+  full.wait(0);
+  out[simt::thread()] = x[31 - simt::lane()];  // BUG old_arrival
+}
+
 __global__ void early_read_kernel(const float* weight, const float* x, float* out, bool bug) {
   const float w = weight[simt::lane()];  // nobody writes it: may be read at once
   if (!bug) simt::wait_for_previous();
@@ -628,6 +646,7 @@ const std::vector<Planted> all = {
      Defect::kUnwritten},
     {"mbarrier_without_init_barrier", Defect::kRace, SeenBy::kAccess,
      WITH_OUT(mbarrier_without_init_barrier_kernel, float, 1, 32, 32), Defect::kUnwritten},
+    {"old_arrival", Defect::kRace, SeenBy::kAccess, WITH_OUT(old_arrival_kernel, float, 1, 64, 64)},
     {"early_read", Defect::kBeforePrevious, SeenBy::kAccess, run_early_read},
     {"odd_block", Defect::kBadArgument, SeenBy::kPrimitive, run_odd_block},
 };
