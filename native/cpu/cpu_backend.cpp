@@ -1,5 +1,9 @@
 #include "cpu/cpu_backend.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -8,6 +12,16 @@ namespace espalier {
 namespace {
 
 constexpr size_t kAlignment = 64;
+constexpr size_t kSmallPage = 4096, kLargePage = size_t{2} << 20;
+
+/** Asks for large pages: a head's keys lie a row apart, so a long context meets thousands of small ones. Only a wish. */
+void prefer_large_pages(uintptr_t data, size_t bytes) {
+#if defined(__linux__)
+  if (bytes < 2 * kLargePage) return;
+  const uintptr_t begin = (data + kSmallPage - 1) / kSmallPage * kSmallPage;
+  madvise(reinterpret_cast<void*>(begin), (data + bytes - begin) / kSmallPage * kSmallPage, MADV_HUGEPAGE);
+#endif
+}
 
 }  // namespace
 
@@ -17,6 +31,7 @@ void* CpuBackend::allocate(size_t bytes) {
   void* whole = std::calloc(bytes + 2 * kAlignment, 1);
   if (whole == nullptr) throw std::bad_alloc();
   const uintptr_t data = (reinterpret_cast<uintptr_t>(whole) + 2 * kAlignment - 1) / kAlignment * kAlignment;
+  prefer_large_pages(data, bytes);
   std::memcpy(reinterpret_cast<void*>(data - sizeof whole), &whole, sizeof whole);
   return reinterpret_cast<void*>(data);
 }

@@ -8,6 +8,7 @@
 #define ESPALIER_CPU_PHILOX_H
 
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 
@@ -56,6 +57,9 @@ inline float gumbel(uint32_t word) {
   const double u = (static_cast<double>(word) + 0.5) * 0x1p-32;
   return static_cast<float>(-std::log(-std::log1p(-u)));
 }
+
+/** No Gumbel noise of this word is above it: u >= 2^-(1 + leading zeros), and -log(E) <= -log(u). No logarithm is taken. */
+inline float gumbel_bound(uint32_t word) { return 0.6932f * static_cast<float>(std::countl_zero(word) + 1); }
 
 /** No Gumbel noise is above this. */
 constexpr float kGumbelMax = 22.9f;

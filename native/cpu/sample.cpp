@@ -158,8 +158,9 @@ class Sampler {
     size_t len = 0, sorted = 0;
     for (; len < kept_.size() && (len == 0 || sum < wanted); ++len) {
       if (len == sorted) {  // a part at a time: mostly a few tokens are enough
-        sorted = std::min(kept_.size(), std::max<size_t>(64, 4 * sorted));
-        std::partial_sort(kept_.begin() + len, kept_.begin() + sorted, kept_.end(), before);
+        sorted = std::min(kept_.size(), std::max<size_t>(256, 8 * sorted));
+        std::nth_element(kept_.begin() + len, kept_.begin() + (sorted - 1), kept_.end(), before);
+        std::sort(kept_.begin() + len, kept_.begin() + sorted, before);
       }
       sum += std::exp(z_[kept_[len]]);
     }
@@ -177,7 +178,8 @@ class Sampler {
         block_idx = x / 4;
         block = noise_block(s.seed, s.stream, position, x, purpose);
       }
-      best_.offer(z_[x] + gumbel(block[x & 3]), x);
+      const uint32_t word = block[x & 3];
+      if (best_.wants(z_[x] + gumbel_bound(word))) best_.offer(z_[x] + gumbel(word), x);
     }
     while_kept(token, [](int32_t) { return true; });
     if (log_prob == nullptr) return;

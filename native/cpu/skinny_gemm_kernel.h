@@ -89,8 +89,13 @@ inline void gemm_tile(const T* const* w, const float* packed, int64_t k, float* 
   }
 #pragma GCC unroll 16
   for (int m = 0; m < MT; ++m) {
+    int n = 0;
 #pragma GCC unroll 16
-    for (int n = 0; n < NT; ++n) out[m * NT + n] = sum(acc[n][m]);
+    for (; n + 4 <= NT; n += 4) {
+      store_sums(acc[n][m], acc[n + 1][m], acc[n + 2][m], acc[n + 3][m], out + m * NT + n);
+    }
+#pragma GCC unroll 16
+    for (; n < NT; ++n) out[m * NT + n] = sum(acc[n][m]);
   }
 }
 

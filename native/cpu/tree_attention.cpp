@@ -4,7 +4,7 @@
 //         out = sum_j w_j v_j / sum_j w_j
 // Shapes  q, out [rows, num_q_heads, head_dim], k_cache, v_cache [num_pages, page_size, num_kv_heads, head_dim],
 //         page_table [batch, max_pages], kv_len [batch], row_seq, depth [rows], ancestor_slot [rows, max_depth]
-// Rows    one dot product has the order of dot_tile.h; the weights are added in partial sums by the key's place in the row's
+// Rows    a dot product has the order of score_tile; the weights are added in partial sums by the key's place in the row's
 //         list of keys, the values one after the other in that list. So nothing depends on the page or slot of a key, on
 //         whether it is committed or in the tree, or on the rows that share the block
 // Bytes   a block reads each shared key and value once; up to eight rows of a sequence are a block
@@ -33,13 +33,16 @@ struct AttentionBlock {
   const AttentionRow* row;
   const int32_t* shared_slot;
   int64_t num_shared;
-  const float* const* q;  // [pairs]
-  float* score;           // [pairs, stride]
+  int64_t padded_dim;  // head_dim, rounded up to whole vectors
+  const float* q;      // [pairs, padded_dim], the padding 0
+  float* wide;         // [kChunk, padded_dim] keys or values of a chunk
+  float* score;        // [pairs, stride]
   int64_t stride;
-  float* out;  // [pairs, out_len]
-  int64_t out_len;
+  float* out;    // [pairs, padded_dim]
   float* total;  // [pairs]
 };
+
+constexpr int64_t kChunk = 16;  // keys whose K or V is fp32 in the first cache at a time
 
 }  // namespace
 }  // namespace espalier
@@ -52,7 +55,7 @@ namespace {
 
 constexpr int64_t kMaxLanes = 16;
 constexpr int64_t kBlockRows = 8;
-constexpr int64_t kScoreFloats = int64_t{1} << 18;  // scores of a block that has more than one row
+constexpr int64_t kScoreFloats = int64_t{1} << 17;  // scores of a block that has more than one row
 
 /** Rows begin .. end - 1, all of one sequence. */
 struct RowRange {
@@ -83,8 +86,7 @@ std::vector<RowRange> cut_rows(const TreeAttentionArgs& args) {
 struct Scratch {
   std::vector<AttentionRow> row;
   std::vector<int32_t> shared_slot;
-  std::vector<const float*> q;
-  std::vector<float> score, out, total;
+  std::vector<float> q, wide, score, out, total;
 };
 
 /** Lists the keys of a block: those that all its rows share, and what each has of its own. */
@@ -136,15 +138,17 @@ void attend_range(const TreeAttentionArgs& args, RowRange range, int32_t kv_head
   block.head_dim = args.head_dim;
   block.num_rows = range.end - range.begin;
   block.slot_len = int64_t{args.num_kv_heads} * args.head_dim;
-  block.out_len = (args.head_dim + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
+  block.padded_dim = (args.head_dim + kMaxLanes - 1) / kMaxLanes * kMaxLanes;
   list_keys(args, range, &block, &scratch);
 
   const int64_t num_pairs = block.num_rows * block.group_size;
-  scratch.q.resize(num_pairs);
+  scratch.q.assign(num_pairs * block.padded_dim, 0);
+  scratch.wide.resize(kChunk * block.padded_dim);
   scratch.score.resize(num_pairs * block.stride);
-  scratch.out.resize(num_pairs * block.out_len);
+  scratch.out.resize(num_pairs * block.padded_dim);
   scratch.total.resize(num_pairs);
   block.q = scratch.q.data();
+  block.wide = scratch.wide.data();
   block.score = scratch.score.data();
   block.out = scratch.out.data();
   block.total = scratch.total.data();
@@ -154,11 +158,13 @@ void attend_range(const TreeAttentionArgs& args, RowRange range, int32_t kv_head
     const int64_t row = range.begin + pair / block.group_size;
     return (row * args.num_q_heads + first_head + pair % block.group_size) * args.head_dim;
   };
-  for (int64_t pair = 0; pair < num_pairs; ++pair) scratch.q[pair] = args.q + offset(pair);
+  for (int64_t pair = 0; pair < num_pairs; ++pair) {
+    std::copy_n(args.q + offset(pair), args.head_dim, scratch.q.data() + pair * block.padded_dim);
+  }
   attend(block, args);
   for (int64_t pair = 0; pair < num_pairs; ++pair) {
     for (int32_t d = 0; d < args.head_dim; ++d) {
-      args.out[offset(pair) + d] = block.out[pair * block.out_len + d] / block.total[pair];
+      args.out[offset(pair) + d] = block.out[pair * block.padded_dim + d] / block.total[pair];
     }
   }
 }

@@ -16,13 +16,6 @@ inline void store_part(float* p, Vec v, int len) {
   for (int i = 0; i < len; ++i) p[i] = padded[i];
 }
 
-/** Keeps a vector in a register: else the compiler reads it from memory again at every use. */
-inline void keep(Vec& v) {
-#if defined(__x86_64__)
-  __asm__("" : "+v"(v));
-#endif
-}
-
 /**
  * exp(x) for x <= 0, within 2 units of the last place; 0 below -87, NaN for NaN. x = n log(2) + r, |r| <= log(2) / 2, and the
  * Taylor polynomial of exp(r) up to r^7, whose next term is below 2^-27.

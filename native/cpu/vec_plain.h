@@ -26,3 +26,10 @@ inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
 inline void accumulate(Vec a, Vec b, Vec& acc) { acc = fma(a, b, acc); }
 
 inline float sum(Vec v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+inline void store_sums(Vec v0, Vec v1, Vec v2, Vec v3, float* out) {
+  out[0] = sum(v0);
+  out[1] = sum(v1);
+  out[2] = sum(v2);
+  out[3] = sum(v3);
+}

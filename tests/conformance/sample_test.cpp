@@ -112,10 +112,11 @@ TEST(philox_gives_the_known_answers) {
 
 TEST(gumbel_noise_is_finite_and_falls_with_its_word) {
   float before = espalier::gumbel(0);
-  CHECK(before < espalier::kGumbelMax && before > 22.8f);
+  CHECK(before < espalier::kGumbelMax && before > 22.8f && before <= espalier::gumbel_bound(0));
   for (uint64_t word = 1; word < (uint64_t{1} << 32); word += 1 + word / 7) {
     const float g = espalier::gumbel(static_cast<uint32_t>(word));
     CHECK(std::isfinite(g) && g <= before);
+    CHECK(g <= espalier::gumbel_bound(static_cast<uint32_t>(word)));
     before = g;
   }
   CHECK(std::isfinite(espalier::gumbel(0xffffffff)) && espalier::gumbel(0xffffffff) > -3.3f);

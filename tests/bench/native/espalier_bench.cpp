@@ -69,7 +69,13 @@ class Bench {
     weight_.resize(28672 * 4096);  // 235 MB of bf16
     for (size_t i = 0; i < weight_.size(); ++i) weight_[i] = static_cast<uint16_t>(0x3c00 + (engine() & 0x83ff));
     out_.resize(64 * 128256);
+    kv_ = static_cast<uint16_t*>(backend_->allocate(2 * kKvElements));
+    std::copy_n(weight_.data(), kKvElements, kv_);
   }
+
+  ~Bench() { backend_->release(kv_); }
+  Bench(const Bench&) = delete;
+  Bench& operator=(const Bench&) = delete;
 
   void add_streaming_read() {
     add("streaming read", "235 MB", "-", 2.0 * weight_.size(), [this] { sink_ = read_all(pool_, weight_); });
@@ -106,8 +112,8 @@ class Bench {
     const size_t depth_at = at(depth), ancestors_at = at(ancestors);
     TreeAttentionArgs args{};
     args.q = floats_.data();
-    args.k_cache = weight_.data();
-    args.v_cache = weight_.data() + int64_t{kv_len + page * 8} * kv_heads * head_dim;
+    args.k_cache = kv_;
+    args.v_cache = kv_ + kKvElements / 2;
     args.kv_type = Type::kBf16;
     args.page_table = tables->data();
     args.kv_len = tables->data() + kv_len_at;
@@ -207,7 +213,10 @@ class Bench {
 
   ThreadPool pool_;
   std::unique_ptr<Backend> backend_;
+  static constexpr int64_t kKvElements = int64_t{2} * (8192 + 128) * 8 * 128;
+
   std::vector<uint16_t> weight_;
+  uint16_t* kv_ = nullptr;
   std::vector<float> floats_, out_;
   std::vector<Case> cases_;
   volatile uint64_t sink_ = 0;
