@@ -2,6 +2,7 @@ package org.espalier;
 
 import java.util.concurrent.Executor;
 import java.util.concurrent.Flow;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 
@@ -68,7 +69,11 @@ final class TokenPublisher implements Flow.Publisher<TokenChunk> {
     public void cancel() {
       over = true;
       tokens.cancel();
-      executor.execute(tokens::close);
+      try {
+        executor.execute(tokens::close);
+      } catch (RejectedExecutionException e) {
+        tokens.close(); // the executor is shut down, so nothing runs
+      }
     }
 
     /** Serves until no demand is left; whoever raises it from zero then starts this anew. */

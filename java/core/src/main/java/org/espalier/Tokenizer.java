@@ -26,6 +26,7 @@ public final class Tokenizer {
   private final HuggingFaceTokenizer tokenizer;
   private final Map<String, Integer> ids;
   private final int vocab;
+  private volatile boolean closed;
 
   private Tokenizer(HuggingFaceTokenizer tokenizer, Map<String, Integer> ids, int vocab) {
     this.tokenizer = tokenizer;
@@ -91,6 +92,7 @@ public final class Tokenizer {
 
   /** The tokens of a text, with the special tokens that the model's tokenizer adds; never cut. */
   public int[] encode(String text) {
+    checkOpen();
     long[] encoded = tokenizer.encode(text, true, false).getIds();
     return Arrays.stream(encoded).mapToInt(Math::toIntExact).toArray();
   }
@@ -101,6 +103,7 @@ public final class Tokenizer {
   }
 
   String decode(int[] tokens, int from, int to) {
+    checkOpen();
     long[] wide = new long[to - from];
     for (int i = from; i < to; i++) {
       if (tokens[i] < 0 || tokens[i] >= vocab) {
@@ -127,7 +130,14 @@ public final class Tokenizer {
     return ids.equals(other.ids);
   }
 
+  private void checkOpen() {
+    if (closed) {
+      throw new IllegalStateException("the tokenizer's model is closed");
+    }
+  }
+
   void close() {
+    closed = true;
     tokenizer.close();
   }
 }

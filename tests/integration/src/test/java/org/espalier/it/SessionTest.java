@@ -67,8 +67,13 @@ class SessionTest {
   void modelClosesAfterItsSessions() {
     Model model = Model.embedded("tiny-java-draft", ModelOptions.defaults());
     Session session = model.newSession();
+    TokenStream begun = model.generate("int", GenerationOptions.defaults());
+    begun.next();
     model.close();
     model.close();
+    assertThatThrownBy(begun::result)
+        .isInstanceOf(IllegalStateException.class)
+        .hasMessage("the tokenizer's model is closed");
     assertThatThrownBy(model::newSession)
         .isInstanceOf(IllegalStateException.class)
         .hasMessageContaining("is closed");
