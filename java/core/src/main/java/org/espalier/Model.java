@@ -16,8 +16,8 @@ import org.jspecify.annotations.Nullable;
 
 /**
  * The weights and the tokenizer of a Hugging Face model folder. May be shared between threads, each
- * with sessions of its own. Whoever loads it closes it; sessions that are still open then go on
- * working.
+ * with sessions of its own. Whoever loads it closes it, after the last text; sessions that are
+ * still open go on without a tokenizer.
  */
 public final class Model implements AutoCloseable {
   private static final ObjectMapper JSON = new ObjectMapper();
