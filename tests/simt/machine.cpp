@@ -144,7 +144,10 @@ int pick_bit(uint32_t mask) {
 }
 
 Thread* pick() {
-  for (const auto& block : machine.blocks) {
+  const size_t num_blocks = machine.blocks.size();
+  const size_t first = machine.order == Order::kShuffled && num_blocks > 1 ? machine.random() : 0;
+  for (size_t i = 0; i < num_blocks; ++i) {
+    const auto& block = machine.blocks[(first % num_blocks + i) % num_blocks];
     if (block->warps_ready == 0) continue;
     const int warp = pick_bit(block->warps_ready);
     return block->threads[warp * kLanes + pick_bit(block->ready[warp])].get();

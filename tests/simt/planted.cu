@@ -457,7 +457,7 @@ __global__ void old_arrival_kernel(float* out, bool bug) {
   if (simt::warp() == 0) x[simt::lane()] = 1.0f;  // BUG old_arrival
   if (!bug) simt::sync_block();
   full.wait(0);
-  out[simt::thread()] = x[31 - simt::lane()];  // BUG old_arrival
+  if (simt::thread() == 32) out[0] = x[0];  // BUG old_arrival
 }
 
 __global__ void early_read_kernel(const float* weight, const float* x, float* out, bool bug) {
@@ -646,7 +646,7 @@ const std::vector<Planted> all = {
      Defect::kUnwritten},
     {"mbarrier_without_init_barrier", Defect::kRace, SeenBy::kAccess,
      WITH_OUT(mbarrier_without_init_barrier_kernel, float, 1, 32, 32), Defect::kUnwritten},
-    {"old_arrival", Defect::kRace, SeenBy::kAccess, WITH_OUT(old_arrival_kernel, float, 1, 64, 64)},
+    {"old_arrival", Defect::kRace, SeenBy::kAccess, WITH_OUT(old_arrival_kernel, float, 1, 64, 1)},
     {"early_read", Defect::kBeforePrevious, SeenBy::kAccess, run_early_read},
     {"odd_block", Defect::kBadArgument, SeenBy::kPrimitive, run_odd_block},
 };
