@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--adam-lr", type=float, default=0.003)
     parser.add_argument("--batch", type=int)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --work; --minutes counts all runs")
     parser.add_argument("--fp32", action="store_true", help="no bf16 autocast")
     args = parser.parse_args()
     BF16 = not args.fp32
@@ -224,7 +225,7 @@ def main() -> None:
                   torch.optim.AdamW(rest, args.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)]
     base = [o.param_groups[0]["lr"] for o in optimizers]
     args.out.mkdir(parents=True, exist_ok=True)
-    log = open(args.out / "train.log", "w", encoding="utf-8")
+    log = open(args.out / "train.log", "a" if args.resume else "w", encoding="utf-8")
 
     def say(line: str) -> None:
         print(line, flush=True)
@@ -238,6 +239,16 @@ def main() -> None:
     start, step, tokens, mean, next_eval = time.time(), 0, 0, None, 0.02
     order, at = rng.permutation((len(train) - 1) // CONTEXT - 1), 0
     offset = rng.integers(CONTEXT)
+    checkpoint = args.work / f"{args.model}.checkpoint"
+    if args.resume:
+        c = torch.load(checkpoint, weights_only=False)
+        model.load_state_dict(c["model"])
+        for o, state in zip(optimizers, c["optimizers"]):
+            o.load_state_dict(state)
+        order, at, offset, step, tokens, mean = (c[k] for k in ("order", "at", "offset", "step", "tokens", "mean"))
+        start -= c["seconds"]
+        next_eval = c["seconds"] / (60 * args.minutes) + 0.1
+        say(f"resumed at step {step}, {c['seconds'] / 60:.1f} minutes")
     while True:
         share = (time.time() - start) / (60 * args.minutes)
         if share >= 1:
@@ -275,6 +286,9 @@ def main() -> None:
             losses = held_out_loss(model, held, device, windows=24)
             say(f"held out (24 windows) by exit layer: {' '.join(f'{l:.3f}' for l in losses)}")
             export(model, s, args.work, args.out)
+            torch.save({"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "order": order,
+                        "at": at, "offset": offset, "step": step, "tokens": tokens, "mean": mean,
+                        "seconds": time.time() - start}, checkpoint)
             next_eval = share + 0.1
     export(model, s, args.work, args.out)
     losses = held_out_loss(model, held, device, windows=None)
