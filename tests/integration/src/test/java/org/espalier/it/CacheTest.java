@@ -23,7 +23,7 @@ import org.espalier.Verdict;
  * Random trees, forks and rollbacks against a naive model of the cache: a list of tokens for each
  * sequence.
  */
-class CacheProperties {
+class CacheTest {
   private static final int MAX_LENGTH = 90;
 
   /** A sequence and the tokens that it should hold. */
