@@ -1,8 +1,11 @@
 package org.espalier.it;
 
-import java.util.HashMap;
+import java.nio.ByteBuffer;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
+import java.util.HexFormat;
 import java.util.List;
-import java.util.Map;
 import org.espalier.DraftTree;
 import org.espalier.Exactness;
 import org.espalier.Scores;
@@ -12,17 +15,16 @@ import org.espalier.Verifier;
 import org.espalier.verify.ExactVerifier;
 
 /**
- * The exact verifier, which also keeps the logits of the root and of every accepted node, in order.
+ * The exact verifier, which also keeps a digest of the logits of the root and of every accepted
+ * node, in order. For a batch of one.
  */
 final class LogitRecorder implements Verifier {
   private final Verifier exact = new ExactVerifier();
+  private final List<String> digests = new ArrayList<>();
 
-  /** Logits after the n-th token that went through the model, for each tree of the batch. */
-  private final Map<Integer, Map<Integer, float[]>> logits = new HashMap<>();
-
-  /** Logits of tree b, by number of the token. */
-  Map<Integer, float[]> logits(int b) {
-    return logits.getOrDefault(b, Map.of());
+  /** SHA-256 of the bits of the logits after each token that went through the model. */
+  List<String> digests() {
+    return digests;
   }
 
   @Override
@@ -38,19 +40,25 @@ final class LogitRecorder implements Verifier {
   @Override
   public List<Verdict> judge(Session session, List<DraftTree> trees, List<Scores> scores) {
     List<Verdict> verdicts = exact.judge(session, trees, scores);
-    for (int b = 0; b < trees.size(); b++) {
-      record(b, 0, session, scores.get(b));
-      for (int i = 0; i < verdicts.get(b).acceptLen(); i++) {
-        record(b, verdicts.get(b).node(i), session, scores.get(b));
-      }
+    int vocab = session.model().info().vocab();
+    digests.add(digest(scores.get(0), 0, vocab));
+    for (int i = 0; i < verdicts.get(0).acceptLen(); i++) {
+      digests.add(digest(scores.get(0), verdicts.get(0).node(i), vocab));
     }
     return verdicts;
   }
 
-  private void record(int b, int node, Session session, Scores scores) {
-    float[] row = new float[session.model().info().vocab()];
-    scores.logits(node, row);
-    Map<Integer, float[]> ofTree = logits.computeIfAbsent(b, key -> new HashMap<>());
-    ofTree.put(ofTree.size(), row);
+  private static String digest(Scores scores, int node, int vocab) {
+    float[] logits = new float[vocab];
+    scores.logits(node, logits);
+    ByteBuffer bits = ByteBuffer.allocate(4 * vocab);
+    for (float logit : logits) {
+      bits.putInt(Float.floatToRawIntBits(logit));
+    }
+    try {
+      return HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(bits.array()));
+    } catch (NoSuchAlgorithmException e) {
+      throw new IllegalStateException(e);
+    }
   }
 }
