@@ -1,0 +1,5 @@
+/** JMH benchmarks of the decoding loop. */
+@NullMarked
+package org.espalier.bench;
+
+import org.jspecify.annotations.NullMarked;
