@@ -8,7 +8,10 @@
 
 namespace espalier {
 
-/** Keeps its memory between uses. Indices must be offered in ascending order; values must not be NaN. */
+/**
+ * Keeps its memory between uses. Indices must be offered in ascending order; values must not be
+ * NaN.
+ */
 class BestK {
  public:
   void clear(int32_t k) {
@@ -21,7 +24,9 @@ class BestK {
   int32_t idx(int32_t i) const { return idx_[i]; }
 
   /** Whether the value would be kept. */
-  bool wants(float value) const { return size_ < static_cast<int32_t>(value_.size()) || value > value_[size_ - 1]; }
+  bool wants(float value) const {
+    return size_ < static_cast<int32_t>(value_.size()) || value > value_[size_ - 1];
+  }
 
   void offer(float value, int32_t idx) {
     if (!wants(value)) return;

@@ -28,7 +28,8 @@ inline float to_float(Fp16 x) {
     const uint32_t quiet = magnitude > 0x7c00 ? 0x400000 : 0;
     return std::bit_cast<float>(sign | 0x7f800000 | quiet | (magnitude & 0x3ff) << 13);
   }
-  const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;  // also right for subnormal numbers
+  const float scaled =
+      std::bit_cast<float>(magnitude << 13) * 0x1p112f;  // also right for subnormal numbers
   return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(scaled));
 }
 
@@ -53,7 +54,8 @@ inline void from_float(float x, Fp16* out) {
   } else if (magnitude >= 0x477ff000) {  // 65520 and above round to infinity
     half = 0x7c00;
   } else if (magnitude < 0x38800000) {  // subnormal: the sum with 1/2 has the step 2^-24
-    half = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - std::bit_cast<uint32_t>(0.5f);
+    half = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) -
+           std::bit_cast<uint32_t>(0.5f);
   } else {
     half = (magnitude + 0xfff + (magnitude >> 13 & 1) - (112u << 23)) >> 13;
   }

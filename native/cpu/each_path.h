@@ -1,6 +1,7 @@
-// Compiles the kernels of the file that ESPALIER_KERNEL names once for each path: in the namespaces plain, avx2 and avx512,
-// with that path's vector. Kernels use no inline function of a library header, so that no copy of one that was compiled
-// for AVX-512 can take the place of the plain one when the library is linked.
+// Compiles the kernels of the file that ESPALIER_KERNEL names once for each path: in the namespaces
+// plain, avx2 and avx512, with that path's vector. Kernels use no inline function of a library
+// header, so that no copy of one that was compiled for AVX-512 can take the place of the plain one
+// when the library is linked.
 #include <cstdint>
 
 #include "cpu/convert.h"
@@ -14,6 +15,8 @@
 #pragma GCC diagnostic pop
 #endif
 
+// The order of these includes matters.
+// clang-format off
 namespace espalier::plain {
 #include "cpu/vec_plain.h"
 #include "cpu/vec_common.h"
@@ -39,3 +42,4 @@ namespace espalier::avx512 {
 }  // namespace espalier::avx512
 #pragma GCC pop_options
 #endif
+// clang-format on

@@ -7,8 +7,8 @@ namespace espalier {
 enum class Instructions { kPlain, kAvx2, kAvx512 };
 
 /**
- * The best path of this processor, or the one that the environment variable ESPALIER_CPU_INSTRUCTIONS names (plain,
- * avx2, avx512). Throws when the processor lacks that one.
+ * The best path of this processor, or the one that the environment variable
+ * ESPALIER_CPU_INSTRUCTIONS names (plain, avx2, avx512). Throws when the processor lacks that one.
  */
 Instructions cpu_path();
 

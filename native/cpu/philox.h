@@ -1,7 +1,7 @@
 // The keyed noise of sampling: Philox4x32-10 and what is made of it.
 //
-// Noise is a function of (seed, stream, position, token, purpose) and of nothing else, so a token that is computed alone
-// and the same token as a node of a tree see the same noise.
+// Noise is a function of (seed, stream, position, token, purpose) and of nothing else, so a token
+// that is computed alone and the same token as a node of a tree see the same noise.
 //
 // Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011.
 #ifndef ESPALIER_CPU_PHILOX_H
@@ -39,38 +39,48 @@ enum class Purpose : uint32_t {
 };
 
 /**
- * The four words of tokens 4 * (token / 4) .. + 3: key is the seed, the counter is the purpose (3 bits) over token / 4
- * (29 bits), the position, and the stream.
+ * The four words of tokens 4 * (token / 4) .. + 3: key is the seed, the counter is the purpose (3
+ * bits) over token / 4 (29 bits), the position, and the stream.
  */
-inline PhiloxBlock noise_block(uint64_t seed, uint64_t stream, int32_t position, int32_t token, Purpose purpose) {
+inline PhiloxBlock noise_block(
+    uint64_t seed, uint64_t stream, int32_t position, int32_t token, Purpose purpose) {
   const PhiloxBlock counter = {
-      (static_cast<uint32_t>(purpose) << 29) | (static_cast<uint32_t>(token) >> 2), static_cast<uint32_t>(position),
-      static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)};
+      (static_cast<uint32_t>(purpose) << 29) | (static_cast<uint32_t>(token) >> 2),
+      static_cast<uint32_t>(position), static_cast<uint32_t>(stream),
+      static_cast<uint32_t>(stream >> 32)};
   return philox(counter, static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
 }
 
 /**
- * Gumbel noise of one word: -log(E), where E = -log(1 - u) is exponential and u = (word + 1/2) / 2^32. Small u decides
- * large noise, and there the steps are finest. Within (-3.2, 22.9): never infinite.
+ * Gumbel noise of one word: -log(E), where E = -log(1 - u) is exponential and u = (word + 1/2) /
+ * 2^32. Small u decides large noise, and there the steps are finest. Within (-3.2, 22.9): never
+ * infinite.
  */
 inline float gumbel(uint32_t word) {
   const double u = (static_cast<double>(word) + 0.5) * 0x1p-32;
   return static_cast<float>(-std::log(-std::log1p(-u)));
 }
 
-/** No Gumbel noise of this word is above it: u >= 2^-(1 + leading zeros), and -log(E) <= -log(u). No logarithm is taken. */
-inline float gumbel_bound(uint32_t word) { return 0.6932f * static_cast<float>(std::countl_zero(word) + 1); }
+/**
+ * No Gumbel noise of this word is above it: u >= 2^-(1 + leading zeros), and -log(E) <= -log(u). No
+ * logarithm is taken.
+ */
+inline float gumbel_bound(uint32_t word) {
+  return 0.6932f * static_cast<float>(std::countl_zero(word) + 1);
+}
 
 /** No Gumbel noise is above this. */
 constexpr float kGumbelMax = 22.9f;
 
 /** Gumbel noise of a token. */
-inline float noise(uint64_t seed, uint64_t stream, int32_t position, int32_t token, Purpose purpose) {
+inline float noise(
+    uint64_t seed, uint64_t stream, int32_t position, int32_t token, Purpose purpose) {
   return gumbel(noise_block(seed, stream, position, token, purpose)[token & 3]);
 }
 
 /** A uniform number in [0, 1), a multiple of 2^-32; idx tells apart the numbers of one position. */
-inline double uniform(uint64_t seed, uint64_t stream, int32_t position, int32_t idx, Purpose purpose) {
+inline double uniform(
+    uint64_t seed, uint64_t stream, int32_t position, int32_t idx, Purpose purpose) {
   return noise_block(seed, stream, position, idx, purpose)[idx & 3] * 0x1p-32;
 }
 

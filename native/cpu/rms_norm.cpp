@@ -2,8 +2,9 @@
 //
 // Math    out = x / sqrt(mean(x^2) + eps) * weight
 // Shapes  x, out [rows, hidden], weight [hidden]; out may be x
-// Rows    the squares of a row are summed in sixteen partial sums, element i in sum i mod 16, then pairwise
-// Error   relative, each element: (hidden / 16 + 8) * 2^-24 / 2 from the sum, 2 * 2^-24 from the products
+// Rows    the squares of a row are summed in sixteen partial sums, element i in sum i mod 16, then
+//         pairwise
+// Error   relative, each element: half of the sum's, (hidden / 16 + 5) / 2 * 2^-24, and 8 * 2^-24
 #include <cmath>
 
 #include "cpu/convert.h"
@@ -36,7 +37,8 @@ void CpuBackend::rms_norm(const RmsNormArgs& args) {
       for (int64_t r = begin; r < end; ++r) {
         const float* x = args.x + r * hidden;
         float* out = args.out + r * hidden;
-        const float factor = 1.0f / std::sqrt(sum_of_squares(x, hidden) / static_cast<float>(hidden) + args.eps);
+        const float factor =
+            1.0f / std::sqrt(sum_of_squares(x, hidden) / static_cast<float>(hidden) + args.eps);
         for (int64_t i = 0; i < hidden; ++i) out[i] = x[i] * factor * to_float(weight[i]);
       }
     });

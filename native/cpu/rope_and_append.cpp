@@ -1,8 +1,9 @@
 // rope_and_append: rotates q and k by their rows' angles, appends k and v to a paged cache.
 //
 // Math    (a, b) = (x[i], x[i + head_dim / 2]) becomes (a cos_i - b sin_i, b cos_i + a sin_i)
-// Shapes  q [rows, num_q_heads, head_dim], k, v [rows, num_kv_heads, head_dim], cos_sin [rows, 2, head_dim / 2],
-//         slot [rows], k_cache, v_cache [num_pages, page_size, num_kv_heads, head_dim]
+// Shapes  q [rows, num_q_heads, head_dim], k, v [rows, num_kv_heads, head_dim], cos_sin [rows, 2,
+//         head_dim / 2], slot [rows], k_cache, v_cache [num_pages, page_size, num_kv_heads,
+//         head_dim]
 // Error   three roundings of fp32: 2^-23 (|a| + |b|); then one rounding to the type of the cache
 #include "cpu/convert.h"
 #include "cpu/cpu_backend.h"
@@ -33,7 +34,8 @@ void append_row(const RopeAndAppendArgs& args, int64_t r, T* k_cache, T* v_cache
   const int64_t kv_dim = int64_t{args.num_kv_heads} * head_dim;
   T* k_out = k_cache + args.slot[r] * kv_dim;
   T* v_out = v_cache + args.slot[r] * kv_dim;
-  for (int64_t i = 0; i < kv_dim; i += head_dim) rotate(args.k + r * kv_dim + i, cos, sin, head_dim, k_out + i);
+  for (int64_t i = 0; i < kv_dim; i += head_dim)
+    rotate(args.k + r * kv_dim + i, cos, sin, head_dim, k_out + i);
   for (int64_t i = 0; i < kv_dim; ++i) from_float(args.v[r * kv_dim + i], &v_out[i]);
 }
 

@@ -1,15 +1,17 @@
 // sample: the k most favoured next tokens of each row.
 //
-// Math    l = logits after the penalties of the row's history; z = (l - max l) / temperature; kept tokens: the top_k
-//         largest z, of those the fewest with mass >= top_p, of those the ones with exp(z) >= min_p; law = exp(z) over
-//         its sum. A draw is the largest z + noise, k draws are the k largest: without replacement, in order.
-//         Greedy (temperature <= 1e-5 or top_k = 1): the k largest l; the law is all on the first, log_prob is that of
-//         the softmax of l
-// Shapes  logits [rows, vocab], history_begin [rows + 1], position [rows], token, log_prob [rows, k], prob [rows, vocab]
+// Math    l = logits after the penalties of the row's history; z = (l - max l) / temperature; kept
+//         tokens: the top_k largest z, of those the fewest with mass >= top_p, of those the ones
+//         with exp(z) >= min_p; law = exp(z) over its sum. A draw is the largest z + noise, k draws
+//         are the k largest: without replacement, in order. Greedy (temperature <= 1e-5 or top_k =
+//         1): the k largest l; the law is all on the first, log_prob is that of the softmax of l
+// Shapes  logits [rows, vocab], history_begin [rows + 1], position [rows], token, log_prob [rows,
+//         k], prob [rows, vocab]
 // Rows    the noise of a token is keyed by seed, stream, position and token; see philox.h
 // Ties    every order is by value, then by the lower id
-// Error   prob: relative 2^-20 + 2^-24 max|z|; a token of less than e^-87 times the largest probability is not kept, so
-//         that no kept token has a probability of 0 in fp32
+// Error   prob: relative 2^-24 * (6 (|z| + 10) + 8 / temperature + 4). A token of less than e^-87
+//         times the largest probability is not kept, so that no kept token has a probability of 0
+//         in fp32
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -135,7 +137,9 @@ class Sampler {
     for (int32_t x = 0; x < vocab_; ++x) {
       if (z_[x] >= kLeastZ) kept_.push_back(x);
     }
-    const auto before = [this](int32_t a, int32_t b) { return z_[a] > z_[b] || (z_[a] == z_[b] && a < b); };
+    const auto before = [this](int32_t a, int32_t b) {
+      return z_[a] > z_[b] || (z_[a] == z_[b] && a < b);
+    };
     if (s.top_k > 0 && s.top_k < static_cast<int32_t>(kept_.size())) {
       std::nth_element(kept_.begin(), kept_.begin() + s.top_k - 1, kept_.end(), before);
       kept_.resize(s.top_k);
@@ -168,7 +172,8 @@ class Sampler {
   }
 
   void draw(const espalier_sampling& s, int32_t position, int32_t* token, float* log_prob) {
-    const Purpose purpose = args_.noise == ESPALIER_DRAFT_NOISE ? Purpose::kDraft : Purpose::kTarget;
+    const Purpose purpose =
+        args_.noise == ESPALIER_DRAFT_NOISE ? Purpose::kDraft : Purpose::kTarget;
     best_.clear(args_.k);
     PhiloxBlock block = {};
     int32_t block_idx = -1;

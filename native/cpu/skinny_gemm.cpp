@@ -2,10 +2,12 @@
 //
 // Math    out = x w^T (+ bias) (+ residual), or silu(x w^T (+ bias)) * (x up^T (+ up_bias))
 // Shapes  x [m, k], w, up [n, k], bias, up_bias [n], residual, out [m, n]; residual may be out
-// Rows    an output has one accumulator of 4, 8 or 16 partial sums (plain, AVX2, AVX-512), filled in ascending k and added
-//         up in a fixed tree: fixed by k alone. Only m and n are tiled and split over threads
+// Rows    an output has one accumulator of 4, 8 or 16 partial sums (plain, AVX2, AVX-512), filled
+//         in ascending k and added up in a fixed tree: fixed by k alone. Only m and n are tiled and
+//         split over threads
 // Bytes   reads the weight once for each 8 rows, the first time from memory, then from the cache
-// Error   |out - ref| <= (k / lanes + lanes) * 2^-24 * sum |x w| for the product, with rounding errors of one sign
+// Error   of a product (k / 4 + 6) * 2^-24 * sum |x w|: a partial sum has k / lanes products, each
+//         rounded twice without fma, and the tree adds log2(lanes) roundings; all of one sign
 #include <algorithm>
 #include <vector>
 
@@ -37,8 +39,10 @@ struct Kernels {
 
 Kernels kernels_of(Instructions path) {
 #if defined(__x86_64__)
-  if (path == Instructions::kAvx2) return {avx2::packed_len, avx2::pack_rows, avx2::gemm_products, avx2::apply_gate};
-  if (path == Instructions::kAvx512) return {avx512::packed_len, avx512::pack_rows, avx512::gemm_products, avx512::apply_gate};
+  if (path == Instructions::kAvx2)
+    return {avx2::packed_len, avx2::pack_rows, avx2::gemm_products, avx2::apply_gate};
+  if (path == Instructions::kAvx512)
+    return {avx512::packed_len, avx512::pack_rows, avx512::gemm_products, avx512::apply_gate};
 #endif
   return {plain::packed_len, plain::pack_rows, plain::gemm_products, plain::apply_gate};
 }
@@ -54,7 +58,8 @@ void add_bias(const Weight& bias, int64_t begin, int64_t len, float* y) {
 
 /** Outputs n_begin .. n_end - 1 of all rows of x; packed [m / kMaxRows, packed_len of kMaxRows]. */
 void gemm_range(
-    const SkinnyGemmArgs& args, const Kernels& kernels, const float* packed, int64_t n_begin, int64_t n_end) {
+    const SkinnyGemmArgs& args, const Kernels& kernels, const float* packed, int64_t n_begin,
+    int64_t n_end) {
   const int64_t width = n_end - n_begin;
   const bool gated = args.up.data != nullptr;
   float product[kMaxRows * kMaxRange], up[kMaxRows * kMaxRange];
@@ -89,16 +94,20 @@ void CpuBackend::skinny_gemm(const SkinnyGemmArgs& args) {
   float* const packed_rows = packed.data();
   pool_.parallel_for(args.m, kMaxRows, [&](int64_t begin, int64_t end) {
     for (int64_t m = begin; m < end; m += kMaxRows) {
-      kernels.pack_rows(args.x + m * k, k, std::min(end - m, kMaxRows), args.w.type, packed_rows + m / kMaxRows * packed_len);
+      kernels.pack_rows(
+          args.x + m * k, k, std::min(end - m, kMaxRows), args.w.type,
+          packed_rows + m / kMaxRows * packed_len);
     }
   });
-  // Ranges of at least 128 K products, in whole tiles of every size (24 rows), but no larger than the scratch.
+  // Ranges of at least 128 K products, in whole tiles of every size (24 rows), but no larger than
+  // the scratch.
   constexpr int64_t kTile = 24;
   const int64_t products = args.m * k * (args.up.data == nullptr ? 1 : 2);
   const int64_t rows = (int64_t{1} << 17) / (products + 1);
   const int64_t grain = std::clamp(rows / kTile * kTile, kTile, kMaxRange);
   pool_.parallel_for(args.m == 0 ? 0 : args.w.n, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end; n += kMaxRange) gemm_range(args, kernels, packed_rows, n, std::min(n + kMaxRange, end));
+    for (int64_t n = begin; n < end; n += kMaxRange)
+      gemm_range(args, kernels, packed_rows, n, std::min(n + kMaxRange, end));
   });
 }
 

@@ -1,4 +1,5 @@
-// Products of rows n_begin .. n_end - 1 of a weight with rows of x. Included inside a namespace by each_path.h.
+// Products of rows n_begin .. n_end - 1 of a weight with rows of x. Included inside a namespace by
+// each_path.h.
 
 constexpr int kStep = 2 * kLanes;  // elements of k that are read at a time, as a pair of vectors
 
@@ -8,7 +9,9 @@ inline Vec load_half(const T* p) {
   return load(p + HALF * kLanes);
 }
 
-/** Of bf16 the even elements or the odd ones: one instruction, where widening in order takes two. */
+/**
+ * Of bf16 the even elements or the odd ones: one instruction, where widening in order takes two.
+ */
 template <int HALF>
 inline Vec load_half(const Bf16* p) {
   Ints words;
@@ -16,7 +19,10 @@ inline Vec load_half(const Bf16* p) {
   return HALF == 0 ? (Vec)(words << 16) : (Vec)(words & static_cast<int32_t>(0xffff0000));
 }
 
-/** Rows of x in a tile: as many as there are, rounded up to a width that tiles exist for. More rows take several tiles. */
+/**
+ * Rows of x in a tile: as many as there are, rounded up to a width that tiles exist for. More rows
+ *      take several tiles.
+ */
 inline int tile_rows(int64_t num_x) { return num_x <= 1 ? 1 : num_x == 2 ? 2 : 4; }
 
 /** Floats of the packed form of num_x rows of x. */
@@ -26,9 +32,10 @@ int64_t packed_len(int64_t k, int64_t num_x) {
 }
 
 /**
- * The rows of x as a tile reads them: the first vector of the pair of each row, then the second ones, in the order of the pairs
- * of the weight's type. So they lie in memory order, and away from the cache lines that rows a power of two apart would share.
- * Missing rows and the end of the last pair are 0.
+ * The rows of x as a tile reads them: the first vector of the pair of each row, then the second
+ * ones, in the order of the pairs of the weight's type. So they lie in memory order, and away from
+ * the cache lines that rows a power of two apart would share. Missing rows and the end of the last
+ * pair are 0.
  */
 void pack_rows(const float* x, int64_t k, int64_t num_x, Type weight_type, float* packed) {
   const int rows = tile_rows(num_x);
@@ -64,8 +71,8 @@ inline void gemm_half(const T* const* w, int64_t i, const float* packed, Vec (&a
 }
 
 /**
- * out[m * NT + n] = w[n] . x[m], over k elements. One accumulator of kLanes sums for each product, filled in ascending pairs,
- * then sum(): fixed by k and the type alone, whatever NT and MT are.
+ * out[m * NT + n] = w[n] . x[m], over k elements. One accumulator of kLanes sums for each product,
+ * filled in ascending pairs, then sum(): fixed by k and the type alone, whatever NT and MT are.
  */
 template <int NT, int MT, class T>
 inline void gemm_tile(const T* const* w, const float* packed, int64_t k, float* out) {
@@ -73,7 +80,8 @@ inline void gemm_tile(const T* const* w, const float* packed, int64_t k, float* 
   int64_t i = 0;
   for (; i + kStep <= k; i += kStep, packed += MT * kStep) {
 #pragma GCC unroll 16
-    for (int n = 0; n < NT; ++n) __builtin_prefetch(w[n] + i + NT * k, 0, 2);  // the next tile's rows
+    for (int n = 0; n < NT; ++n)
+      __builtin_prefetch(w[n] + i + NT * k, 0, 2);  // the next tile's rows
     gemm_half<0>(w, i, packed, acc);
     gemm_half<1>(w, i, packed, acc);
   }
@@ -100,12 +108,13 @@ inline void gemm_tile(const T* const* w, const float* packed, int64_t k, float* 
 }
 
 /**
- * Products of packed rows, MT in a tile, with the weight's rows, NT at a time; out[m][n - n_begin], `ld` apart. The weight's
- * rows are in the cache when the second tile reads them.
+ * Products of packed rows, MT in a tile, with the weight's rows, NT at a time; out[m][n - n_begin],
+ * `ld` apart. The weight's rows are in the cache when the second tile reads them.
  */
 template <int NT, int MT, class T>
 void gemm_strip(
-    const T* w, int64_t k, int64_t n_begin, int64_t n_end, const float* packed, int64_t num_x, float* out, int64_t ld) {
+    const T* w, int64_t k, int64_t n_begin, int64_t n_end, const float* packed, int64_t num_x,
+    float* out, int64_t ld) {
   const int64_t block_len = packed_len(k, MT);
   for (int64_t n = n_begin; n < n_end; n += NT) {
     const T* rows[NT];
@@ -114,7 +123,8 @@ void gemm_strip(
       float tile[MT * NT];
       gemm_tile<NT, MT>(rows, packed + first / MT * block_len, k, tile);
       for (int64_t m = first; m < num_x && m < first + MT; ++m) {
-        for (int i = 0; i < NT && n + i < n_end; ++i) out[m * ld + n + i - n_begin] = tile[(m - first) * NT + i];
+        for (int i = 0; i < NT && n + i < n_end; ++i)
+          out[m * ld + n + i - n_begin] = tile[(m - first) * NT + i];
       }
     }
   }
@@ -123,7 +133,8 @@ void gemm_strip(
 /** Tiles are as large as the registers allow. */
 template <class T>
 void gemm_rows(
-    const T* w, int64_t k, int64_t n_begin, int64_t n_end, const float* packed, int64_t num_x, float* out, int64_t ld) {
+    const T* w, int64_t k, int64_t n_begin, int64_t n_end, const float* packed, int64_t num_x,
+    float* out, int64_t ld) {
   constexpr bool kManyRegisters = kLanes == 16;  // 32 vector registers, otherwise 16
   switch (tile_rows(num_x)) {
     case 1:
@@ -137,14 +148,18 @@ void gemm_rows(
 
 /** The products of the weight's rows in a range with num_x <= kMaxRows packed rows of x. */
 void gemm_products(
-    const Weight& w, int64_t n_begin, int64_t n_end, const float* packed, int64_t num_x, float* out, int64_t ld) {
+    const Weight& w, int64_t n_begin, int64_t n_end, const float* packed, int64_t num_x, float* out,
+    int64_t ld) {
   switch (w.type) {
     case Type::kBf16:
-      return gemm_rows(static_cast<const Bf16*>(w.data), w.k, n_begin, n_end, packed, num_x, out, ld);
+      return gemm_rows(
+          static_cast<const Bf16*>(w.data), w.k, n_begin, n_end, packed, num_x, out, ld);
     case Type::kFp16:
-      return gemm_rows(static_cast<const Fp16*>(w.data), w.k, n_begin, n_end, packed, num_x, out, ld);
+      return gemm_rows(
+          static_cast<const Fp16*>(w.data), w.k, n_begin, n_end, packed, num_x, out, ld);
     default:
-      return gemm_rows(static_cast<const float*>(w.data), w.k, n_begin, n_end, packed, num_x, out, ld);
+      return gemm_rows(
+          static_cast<const float*>(w.data), w.k, n_begin, n_end, packed, num_x, out, ld);
   }
 }
 

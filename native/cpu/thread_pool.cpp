@@ -70,7 +70,8 @@ bool ThreadPool::take_range() {
   int64_t left = untaken_.load(std::memory_order_relaxed);
   do {
     if (left <= 0) return false;
-  } while (!untaken_.compare_exchange_weak(left, left - 1, std::memory_order_acquire, std::memory_order_relaxed));
+  } while (!untaken_.compare_exchange_weak(
+      left, left - 1, std::memory_order_acquire, std::memory_order_relaxed));
   // A range is ours: until it is finished the job cannot change.
   const int64_t begin = (num_ranges_ - left) * grain_;
   try {

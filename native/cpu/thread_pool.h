@@ -1,4 +1,5 @@
-// The threads of a CPU context. The calling thread takes part; the others spin for a moment, then sleep.
+// The threads of a CPU context. The calling thread takes part; the others spin for a moment, then
+// sleep.
 #ifndef ESPALIER_CPU_THREAD_POOL_H
 #define ESPALIER_CPU_THREAD_POOL_H
 
@@ -7,9 +8,9 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <type_traits>
-#include <system_error>
 #include <vector>
 
 namespace espalier {
@@ -25,9 +26,10 @@ class ThreadPool {
   int num_threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   /**
-   * Calls body(begin, end) for ranges of at most `grain` that together are 0 .. count - 1, on all threads, and waits. The
-   * first exception of a body is thrown again here. Which thread takes which range is left to chance, so a body must
-   * write the same for an element whatever its range. One caller at a time; a body must not call it.
+   * Calls body(begin, end) for ranges of at most `grain` that together are 0 .. count - 1, on all
+   * threads, and waits. The first exception of a body is thrown again here. Which thread takes
+   * which range is left to chance, so a body must write the same for an element whatever its range.
+   * One caller at a time; a body must not call it.
    */
   template <class Body>
   void parallel_for(int64_t count, int64_t grain, Body&& body) {
@@ -55,9 +57,9 @@ class ThreadPool {
   std::exception_ptr failure_;
   std::mutex failure_mutex_;
 
-  alignas(64) std::atomic<int64_t> untaken_{0};   // ranges that nobody has taken yet
+  alignas(64) std::atomic<int64_t> untaken_{0};     // ranges that nobody has taken yet
   alignas(64) std::atomic<int64_t> unfinished_{0};  // ranges that are not done yet
-  alignas(64) std::atomic<uint32_t> epoch_{0};    // changes with every job, to wake sleepers
+  alignas(64) std::atomic<uint32_t> epoch_{0};      // changes with every job, to wake sleepers
   std::atomic<bool> closing_{false};
   std::vector<std::thread> workers_;
 };

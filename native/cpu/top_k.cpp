@@ -21,7 +21,8 @@ void CpuBackend::top_k(const TopKArgs& args) {
       for (int32_t i = best.size(), next = 0; i < args.k; ++next) {
         if (x[next] != x[next]) idx[i++] = next;
       }
-      for (int32_t i = 0; args.value != nullptr && i < args.k; ++i) args.value[r * args.k + i] = x[idx[i]];
+      for (int32_t i = 0; args.value != nullptr && i < args.k; ++i)
+        args.value[r * args.k + i] = x[idx[i]];
     }
   });
 }

@@ -1,15 +1,18 @@
 // tree_attention: attention of draft tree nodes over a paged KV cache.
 //
-// Math    keys in the order of their positions: score_j = q . k_j * scale, soft-capped; w_j = exp(score_j - max score);
-//         out = sum_j w_j v_j / sum_j w_j
-// Shapes  q, out [rows, num_q_heads, head_dim], k_cache, v_cache [num_pages, page_size, num_kv_heads, head_dim],
-//         page_table [batch, max_pages], kv_len [batch], row_seq, depth [rows], ancestor_slot [rows, max_depth]
-// Rows    a dot product has the order of score_tile; the weights are added in partial sums by the key's place in the row's
-//         list of keys, the values one after the other in that list. So nothing depends on the page or slot of a key, on
-//         whether it is committed or in the tree, or on the rows that share the block
+// Math    keys in the order of their positions: score_j = q . k_j * scale, soft-capped; w_j =
+//         exp(score_j - max score); out = sum_j w_j v_j / sum_j w_j
+// Shapes  q, out [rows, num_q_heads, head_dim], k_cache, v_cache [num_pages, page_size,
+//         num_kv_heads, head_dim], page_table [batch, max_pages], kv_len [batch], row_seq, depth
+//         [rows], ancestor_slot [rows, max_depth]
+// Rows    a dot product has the order of score_tile; the weights are added in partial sums by the
+//         key's place in the row's list of keys, the values one after the other in that list. So
+//         nothing depends on the page or slot of a key, on whether it is committed or in the tree,
+//         or on the rows that share the block
 // Bytes   a block reads each shared key and value once; up to eight rows of a sequence are a block
-// Error   |out - ref| <= (2 e + (len + 4) 2^-24) max|v|, e = (head_dim + 8) 2^-24 max_j sum_d |q k_j| scale: a plain fp32
-//         softmax has the same terms
+// Error   (4 e + (len + 12) * 2^-24) * max |v|, where e is the error of a score: that of its dot
+//         product, (head_dim / 4 + 6) * 2^-24 * sum |q k| * scale, and 2^-23 |score|; with a cap
+//         another 6 * 2^-24 * soft_cap
 #include <algorithm>
 #include <vector>
 
@@ -72,7 +75,8 @@ std::vector<RowRange> cut_rows(const TreeAttentionArgs& args) {
     if (!ranges.empty()) {
       RowRange& last = ranges.back();
       const int64_t rows = last.end - last.begin + 1;
-      if (args.row_seq[last.begin] == seq && rows <= kBlockRows && rows * group_size * len <= kScoreFloats) {
+      if (args.row_seq[last.begin] == seq && rows <= kBlockRows &&
+          rows * group_size * len <= kScoreFloats) {
         last.end = r + 1;
         continue;
       }
@@ -90,7 +94,8 @@ struct Scratch {
 };
 
 /** Lists the keys of a block: those that all its rows share, and what each has of its own. */
-void list_keys(const TreeAttentionArgs& args, RowRange range, AttentionBlock* block, Scratch* scratch) {
+void list_keys(
+    const TreeAttentionArgs& args, RowRange range, AttentionBlock* block, Scratch* scratch) {
   const int32_t seq = args.row_seq[range.begin];
   const int64_t kv_len = args.kv_len[seq];
   const auto window_begin = [&](int64_t r) {
@@ -121,7 +126,8 @@ void list_keys(const TreeAttentionArgs& args, RowRange range, AttentionBlock* bl
   int64_t longest = 0;
   for (int64_t r = range.begin; r < range.end; ++r) {
     const int64_t num_own = args.depth[r] + 1 - prefix;
-    scratch->row.push_back({args.ancestor_slot + r * args.max_depth + prefix, num_own, window_begin(r) - first});
+    scratch->row.push_back(
+        {args.ancestor_slot + r * args.max_depth + prefix, num_own, window_begin(r) - first});
     longest = std::max(longest, num_own);
   }
   block->row = scratch->row.data();
@@ -181,7 +187,9 @@ void CpuBackend::tree_attention(const TreeAttentionArgs& args) {
   pool_.parallel_for(
       static_cast<int64_t>(ranges.size()) * args.num_kv_heads, 1, [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-          attend_range(args, ranges[i / args.num_kv_heads], static_cast<int32_t>(i % args.num_kv_heads), attend);
+          attend_range(
+              args, ranges[i / args.num_kv_heads], static_cast<int32_t>(i % args.num_kv_heads),
+              attend);
         }
       });
 }

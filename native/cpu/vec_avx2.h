@@ -11,14 +11,21 @@ inline Vec load(const Bf16* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
 }
 
-inline Vec load(const Fp16* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline Vec load(const Fp16* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
 
 inline void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
 
 inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 
-/** acc += a * b, as fma. In assembler because g++ 12 runs out of registers when it may choose where the sum goes. */
-inline void accumulate(Vec a, Vec b, Vec& acc) { __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b)); }
+/**
+ * acc += a * b, as fma. In assembler because g++ 12 runs out of registers when it may choose where
+ * the sum goes.
+ */
+inline void accumulate(Vec a, Vec b, Vec& acc) {
+  __asm__("vfmadd231ps %2, %1, %0" : "+v"(acc) : "v"(a), "v"(b));
+}
 
 /** Lane l is added to lane l + 4, then l + 2 and l + 1. */
 inline float sum(Vec v) {

@@ -1,4 +1,5 @@
-// The plain path's vector: four floats, in terms that every compiler has. Included inside a namespace by each_path.h.
+// The plain path's vector: four floats, in terms that every compiler has. Included inside a
+// namespace by each_path.h.
 
 using Vec = float __attribute__((vector_size(16)));
 using Ints = int32_t __attribute__((vector_size(16)));
@@ -16,7 +17,9 @@ inline Vec load(const Bf16* p) {
   return (Vec)(words << 16);
 }
 
-inline Vec load(const Fp16* p) { return Vec{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])}; }
+inline Vec load(const Fp16* p) {
+  return Vec{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])};
+}
 
 inline void store(float* p, Vec v) { __builtin_memcpy(p, &v, sizeof v); }
 

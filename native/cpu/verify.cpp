@@ -1,6 +1,7 @@
 // verify: follow the target's own choices down each draft tree.
 //
-// Math    node = 0; while a child i has token[i] == choice[node]: node = i, append i to path; the first such child wins
+// Math    node = 0; while a child i has token[i] == choice[node]: node = i, append i to path; the
+//         first such child wins
 // Shapes  token, parent, choice, path [num_nodes], tree_begin [batch + 1], accept_len [batch]
 // Needs   parent[i] < i, so one pass over the nodes suffices
 // Error   none: integers

@@ -4,13 +4,17 @@
 //           point mass           accept when u < P(x); else P(x) = 0
 //           with replacement     accept when u < P(x) / Q(x); else P = relu(P - Q)
 //           without replacement  accept when u < P(x) / Q(x); else P = relu(P - Q), then Q(x) = 0
-//         with P and Q renormalised after each change; an accepted child is the next node; when none is accepted, or
-//         there is none, the bonus token is drawn from P. A P without mass left starts again as p (then p was q)
-// Shapes  tree_begin [batch + 1], token, parent, scheme, q_row, path [num_nodes], p [num_nodes, vocab], q [rows, vocab],
-//         position, accept_len, bonus [batch], seed [batch, 2]
-// Rows    the numbers u are keyed by seed, stream, position of the node and rank of the child among its siblings
-// Error   masses are summed in fp64, in the order of the tokens; laws are taken as they are, up to their own mass
-// Source  Leviathan et al., arXiv 2211.17192; SpecInfer, arXiv 2305.09781; Sequoia, arXiv 2402.12374
+//         with P and Q renormalised after each change; an accepted child is the next node; when
+//         none is accepted, or there is none, the bonus token is drawn from P. A P without mass
+//         left starts again as p (then p was q)
+// Shapes  tree_begin [batch + 1], token, parent, scheme, q_row, path [num_nodes], p [num_nodes,
+//         vocab], q [rows, vocab], position, accept_len, bonus [batch], seed [batch, 2]
+// Rows    the numbers u are keyed by seed, stream, position of the node and rank of the child among
+//         its siblings
+// Error   masses are summed in fp64, in the order of the tokens; laws are taken as they are, up to
+//         their own mass
+// Source  Leviathan et al., arXiv 2211.17192; SpecInfer, arXiv 2305.09781; Sequoia, arXiv
+//         2402.12374
 #include <cmath>
 #include <vector>
 
@@ -60,21 +64,25 @@ void check_law(const char* name, const float* law, int32_t vocab, int64_t row) {
   for (int32_t x = 0; x < vocab; ++x) {
     if (!(law[x] >= 0 && law[x] <= 2)) {
       fail(
-          ESPALIER_INVALID_ARGUMENT, "%s[%lld, %d] = %g, expected a probability", name, static_cast<long long>(row), x,
-          static_cast<double>(law[x]));
+          ESPALIER_INVALID_ARGUMENT, "%s[%lld, %d] = %g, expected a probability", name,
+          static_cast<long long>(row), x, static_cast<double>(law[x]));
     }
     mass += law[x];
   }
   if (!(std::fabs(mass - 1) <= 1e-3)) {
     fail(
-        ESPALIER_INVALID_ARGUMENT, "sum of %s[%lld] = %g, expected 1", name, static_cast<long long>(row), mass);
+        ESPALIER_INVALID_ARGUMENT, "sum of %s[%lld] = %g, expected 1", name,
+        static_cast<long long>(row), mass);
   }
 }
 
 class Walk {
  public:
   Walk(const VerifySamplingArgs& args, int32_t b)
-      : args_(args), b_(b), first_(args.tree_begin[b]), tree_len_(args.tree_begin[b + 1] - first_) {}
+      : args_(args),
+        b_(b),
+        first_(args.tree_begin[b]),
+        tree_len_(args.tree_begin[b + 1] - first_) {}
 
   void run() {
     int32_t node = 0;
@@ -125,8 +133,9 @@ class Walk {
     const double q = q_.probability(x);
     if (!(q > 0)) {
       fail(
-          ESPALIER_INVALID_ARGUMENT, "q of token %d of node %d of tree %d = 0, expected the law that it was drawn from",
-          x, i, b_);
+          ESPALIER_INVALID_ARGUMENT,
+          "q of token %d of node %d of tree %d = 0, expected the law that it was drawn from", x, i,
+          b_);
     }
     if (u < p_.probability(x) / q) return true;
     for (int32_t t = 0; t < args_.vocab; ++t) {

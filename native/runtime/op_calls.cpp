@@ -61,13 +61,17 @@ class OpCall {
 
   /** Checks a buffer and returns its data. Dimensions that nobody has set yet take its lengths. */
   template <class T>
-  T* data(const espalier_buffer* buffer, const char* name, Kind kind, std::initializer_list<Dim*> dims) const {
+  T* data(
+      const espalier_buffer* buffer, const char* name, Kind kind,
+      std::initializer_list<Dim*> dims) const {
     need(buffer, name);
     if (buffer->device != device_) {
       fail(ESPALIER_INVALID_ARGUMENT, "context of %s = another one, expected ctx", name);
     }
     if (!fits(kind, buffer->type)) {
-      fail(ESPALIER_INVALID_ARGUMENT, "type of %s = %s, expected %s", name, type_name(buffer->type), rule_of(kind));
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "type of %s = %s, expected %s", name, type_name(buffer->type),
+          rule_of(kind));
     }
     check_shape(*buffer, name, dims);
     return static_cast<T*>(buffer->data);
@@ -75,11 +79,16 @@ class OpCall {
 
   /** The same for an argument that may be NULL. */
   template <class T>
-  T* optional(const espalier_buffer* buffer, const char* name, Kind kind, std::initializer_list<Dim*> dims) const {
+  T* optional(
+      const espalier_buffer* buffer, const char* name, Kind kind,
+      std::initializer_list<Dim*> dims) const {
     return buffer == nullptr ? nullptr : data<T>(buffer, name, kind, dims);
   }
 
-  /** The integers of a buffer that was checked: host memory. Empty where the device's memory cannot be looked at. */
+  /**
+   * The integers of a buffer that was checked: host memory. Empty where the device's memory cannot
+   * be looked at.
+   */
   std::vector<int32_t> contents(const espalier_buffer* buffer) const {
     if (!on_cpu()) return {};
     const int32_t* data = static_cast<const int32_t*>(buffer->data);
@@ -92,13 +101,14 @@ class OpCall {
     return ctx->device;
   }
 
-  static void check_shape(const espalier_buffer& buffer, const char* name, std::initializer_list<Dim*> dims) {
+  static void check_shape(
+      const espalier_buffer& buffer, const char* name, std::initializer_list<Dim*> dims) {
     if (buffer.shape.size() != dims.size()) {
       std::string shape;
       for (const Dim* dim : dims) shape += (shape.empty() ? "" : ", ") + std::string(dim->name);
       fail(
-          ESPALIER_INVALID_ARGUMENT, "rank of %s = %zu, expected %zu: [%s]", name, buffer.shape.size(), dims.size(),
-          shape.c_str());
+          ESPALIER_INVALID_ARGUMENT, "rank of %s = %zu, expected %zu: [%s]", name,
+          buffer.shape.size(), dims.size(), shape.c_str());
     }
     size_t i = 0;
     for (Dim* dim : dims) {
@@ -108,11 +118,12 @@ class OpCall {
         dim->set_by = name;
       } else if (got != dim->value && dim->set_by == nullptr) {
         fail(
-            ESPALIER_INVALID_ARGUMENT, "%s of %s = %lld, expected %lld", dim->name, name, ll{got}, ll{dim->value});
+            ESPALIER_INVALID_ARGUMENT, "%s of %s = %lld, expected %lld", dim->name, name, ll{got},
+            ll{dim->value});
       } else if (got != dim->value) {
         fail(
-            ESPALIER_INVALID_ARGUMENT, "%s of %s = %lld, expected %lld, as %s has", dim->name, name, ll{got},
-            ll{dim->value}, dim->set_by);
+            ESPALIER_INVALID_ARGUMENT, "%s of %s = %lld, expected %lld, as %s has", dim->name, name,
+            ll{got}, ll{dim->value}, dim->set_by);
       }
     }
   }
@@ -124,24 +135,30 @@ class OpCall {
 /** The value of a dimension that must lie within bounds. */
 int32_t bounded(const Dim& dim, int64_t least, int64_t most = INT32_MAX) {
   if (dim.value < least || dim.value > most) {
-    fail(ESPALIER_INVALID_ARGUMENT, "%s = %lld, expected %lld to %lld", dim.name, ll{dim.value}, ll{least}, ll{most});
+    fail(
+        ESPALIER_INVALID_ARGUMENT, "%s = %lld, expected %lld to %lld", dim.name, ll{dim.value},
+        ll{least}, ll{most});
   }
   return static_cast<int32_t>(dim.value);
 }
 
-void check_range(const char* name, size_t i, int64_t value, int64_t least, int64_t end, const char* end_name) {
+void check_range(
+    const char* name, size_t i, int64_t value, int64_t least, int64_t end, const char* end_name) {
   if (value >= least && value < end) return;
   fail(
-      ESPALIER_INVALID_ARGUMENT, "%s[%zu] = %lld, expected %lld <= %s < %s = %lld", name, i, ll{value}, ll{least}, name,
-      end_name, ll{end});
+      ESPALIER_INVALID_ARGUMENT, "%s[%zu] = %lld, expected %lld <= %s < %s = %lld", name, i,
+      ll{value}, ll{least}, name, end_name, ll{end});
 }
 
 void check_all(
-    const std::vector<int32_t>& values, const char* name, int64_t least, int64_t end, const char* end_name) {
+    const std::vector<int32_t>& values, const char* name, int64_t least, int64_t end,
+    const char* end_name) {
   for (size_t i = 0; i < values.size(); ++i) check_range(name, i, values[i], least, end, end_name);
 }
 
-/** Throws when memory that is written overlaps memory that is read, or written as something else. */
+/**
+ * Throws when memory that is written overlaps memory that is read, or written as something else.
+ */
 void check_apart(
     const espalier_buffer* out, const char* out_name,
     std::initializer_list<std::pair<const espalier_buffer*, const char*>> others) {
@@ -151,7 +168,9 @@ void check_apart(
     if (other == nullptr || out->bytes() == 0 || other->bytes() == 0) continue;
     const char* other_begin = static_cast<const char*>(other->data);
     if (begin < other_begin + other->bytes() && other_begin < begin + out->bytes()) {
-      fail(ESPALIER_INVALID_ARGUMENT, "memory of %s = memory of %s, expected them apart", out_name, name);
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "memory of %s = memory of %s, expected them apart", out_name,
+          name);
     }
   }
 }
@@ -167,27 +186,32 @@ Weight weight_of(const espalier_buffer* buffer) {
   return {buffer->data, buffer->type, buffer->shape[0], matrix ? buffer->shape[1] : 1};
 }
 
-/** Trees follow each other from node 0 on, none is empty, and parents come before their children. */
+/**
+ * Trees follow each other from node 0 on, none is empty, and parents come before their children.
+ */
 void check_trees(const std::vector<int32_t>& begin, const std::vector<int32_t>& parent) {
   if (begin.empty()) return;
   if (begin[0] != 0) fail(ESPALIER_INVALID_ARGUMENT, "tree_begin[0] = %d, expected 0", begin[0]);
   for (size_t b = 0; b + 1 < begin.size(); ++b) {
     if (begin[b + 1] <= begin[b]) {
       fail(
-          ESPALIER_INVALID_ARGUMENT, "tree_begin[%zu] = %d, expected more than tree_begin[%zu] = %d", b + 1,
-          begin[b + 1], b, begin[b]);
+          ESPALIER_INVALID_ARGUMENT,
+          "tree_begin[%zu] = %d, expected more than tree_begin[%zu] = %d", b + 1, begin[b + 1], b,
+          begin[b]);
     }
   }
   if (begin.back() != static_cast<int64_t>(parent.size())) {
     fail(
-        ESPALIER_INVALID_ARGUMENT, "tree_begin[%zu] = %d, expected num_nodes = %zu", begin.size() - 1, begin.back(),
-        parent.size());
+        ESPALIER_INVALID_ARGUMENT, "tree_begin[%zu] = %d, expected num_nodes = %zu",
+        begin.size() - 1, begin.back(), parent.size());
   }
   for (size_t b = 0; b + 1 < begin.size(); ++b) {
     for (int32_t i = begin[b]; i < begin[b + 1]; ++i) {
       const int32_t node = i - begin[b];
       if (node == 0 && parent[i] != -1) {
-        fail(ESPALIER_INVALID_ARGUMENT, "parent[%d] = %d, expected -1 for node 0 of a tree", i, parent[i]);
+        fail(
+            ESPALIER_INVALID_ARGUMENT, "parent[%d] = %d, expected -1 for node 0 of a tree", i,
+            parent[i]);
       }
       if (node > 0) check_range("parent", i, parent[i], 0, node, "the node's own index");
     }
@@ -207,14 +231,16 @@ struct Cache {
     type = k_cache->type;
     if (v_cache->type != type) {
       fail(
-          ESPALIER_INVALID_ARGUMENT, "type of v_cache = %s, expected %s, as k_cache has", type_name(v_cache->type),
-          type_name(type));
+          ESPALIER_INVALID_ARGUMENT, "type of v_cache = %s, expected %s, as k_cache has",
+          type_name(v_cache->type), type_name(type));
     }
     bounded(page_size, 1);
     bounded(heads, 1);
     bounded(head_dim, 1);
     if (slots() > INT32_MAX) {
-      fail(ESPALIER_INVALID_ARGUMENT, "num_pages * page_size = %lld, expected at most %d", ll{slots()}, INT32_MAX);
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "num_pages * page_size = %lld, expected at most %d",
+          ll{slots()}, INT32_MAX);
     }
   }
 
@@ -224,7 +250,8 @@ struct Cache {
 }  // namespace
 
 espalier_status espalier_embed(
-    espalier_context* ctx, const espalier_buffer* table, const espalier_buffer* token, espalier_buffer* out) {
+    espalier_context* ctx, const espalier_buffer* table, const espalier_buffer* token,
+    espalier_buffer* out) {
   return guarded("espalier_embed", [&] {
     const OpCall call(ctx);
     Dim rows{"rows"}, vocab{"vocab"}, hidden{"hidden"};
@@ -241,7 +268,8 @@ espalier_status espalier_embed(
 }
 
 espalier_status espalier_rms_norm(
-    espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* weight, float eps, espalier_buffer* out) {
+    espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* weight, float eps,
+    espalier_buffer* out) {
   return guarded("espalier_rms_norm", [&] {
     const OpCall call(ctx);
     Dim rows{"rows"}, hidden{"hidden"};
@@ -250,7 +278,9 @@ espalier_status espalier_rms_norm(
     args.weight = call.data<void>(weight, "weight", Kind::kFloat, {&hidden});
     args.out = call.data<float>(out, "out", Kind::kFp32, {&rows, &hidden});
     if (!std::isfinite(eps) || eps < 0) {
-      fail(ESPALIER_INVALID_ARGUMENT, "eps = %g, expected a finite number >= 0", static_cast<double>(eps));
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "eps = %g, expected a finite number >= 0",
+          static_cast<double>(eps));
     }
     check_apart(out, "out", {{weight, "weight"}, {same_memory(x, out) ? nullptr : x, "x"}});
     args.weight_type = weight->type;
@@ -262,9 +292,9 @@ espalier_status espalier_rms_norm(
 }
 
 espalier_status espalier_skinny_gemm(
-    espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* w, const espalier_buffer* up,
-    const espalier_buffer* bias, const espalier_buffer* up_bias, const espalier_buffer* residual,
-    espalier_buffer* out) {
+    espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* w,
+    const espalier_buffer* up, const espalier_buffer* bias, const espalier_buffer* up_bias,
+    const espalier_buffer* residual, espalier_buffer* out) {
   return guarded("espalier_skinny_gemm", [&] {
     const OpCall call(ctx);
     Dim m{"m"}, n{"n"}, k{"k"};
@@ -278,7 +308,8 @@ espalier_status espalier_skinny_gemm(
     args.out = call.data<float>(out, "out", Kind::kFp32, {&m, &n});
     if (up != nullptr && up->type != w->type) {
       fail(
-          ESPALIER_INVALID_ARGUMENT, "type of up = %s, expected %s, as w has", type_name(up->type), type_name(w->type));
+          ESPALIER_INVALID_ARGUMENT, "type of up = %s, expected %s, as w has", type_name(up->type),
+          type_name(w->type));
     }
     if (up != nullptr && residual != nullptr) {
       fail(ESPALIER_INVALID_ARGUMENT, "residual = a buffer, expected NULL where up is given");
@@ -305,7 +336,8 @@ espalier_status espalier_skinny_gemm(
 
 espalier_status espalier_rope_and_append(
     espalier_context* ctx, espalier_buffer* q, const espalier_buffer* k, const espalier_buffer* v,
-    const espalier_buffer* cos_sin, const espalier_buffer* slot, espalier_buffer* k_cache, espalier_buffer* v_cache) {
+    const espalier_buffer* cos_sin, const espalier_buffer* slot, espalier_buffer* k_cache,
+    espalier_buffer* v_cache) {
   return guarded("espalier_rope_and_append", [&] {
     const OpCall call(ctx);
     Dim rows{"rows"}, num_q_heads{"num_q_heads"};
@@ -316,7 +348,9 @@ espalier_status espalier_rope_and_append(
     args.k = call.data<float>(k, "k", Kind::kFp32, {&rows, &cache.heads, &cache.head_dim});
     args.v = call.data<float>(v, "v", Kind::kFp32, {&rows, &cache.heads, &cache.head_dim});
     if (cache.head_dim.value % 2 != 0) {
-      fail(ESPALIER_INVALID_ARGUMENT, "head_dim = %lld, expected an even number", ll{cache.head_dim.value});
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "head_dim = %lld, expected an even number",
+          ll{cache.head_dim.value});
     }
     Dim two{"2", 2}, half{"head_dim / 2", cache.head_dim.value / 2};
     args.cos_sin = call.data<float>(cos_sin, "cos_sin", Kind::kFp32, {&rows, &two, &half});
@@ -328,10 +362,13 @@ espalier_status espalier_rope_and_append(
     if (twice != slots.end()) {
       fail(ESPALIER_INVALID_ARGUMENT, "slot = %d twice, expected all different", *twice);
     }
-    check_apart(q, "q", {{k, "k"}, {v, "v"}, {cos_sin, "cos_sin"}, {slot, "slot"}, {k_cache, "k_cache"}});
     check_apart(
-        k_cache, "k_cache", {{k, "k"}, {v, "v"}, {cos_sin, "cos_sin"}, {slot, "slot"}, {v_cache, "v_cache"}});
-    check_apart(v_cache, "v_cache", {{k, "k"}, {v, "v"}, {cos_sin, "cos_sin"}, {slot, "slot"}, {q, "q"}});
+        q, "q", {{k, "k"}, {v, "v"}, {cos_sin, "cos_sin"}, {slot, "slot"}, {k_cache, "k_cache"}});
+    check_apart(
+        k_cache, "k_cache",
+        {{k, "k"}, {v, "v"}, {cos_sin, "cos_sin"}, {slot, "slot"}, {v_cache, "v_cache"}});
+    check_apart(
+        v_cache, "v_cache", {{k, "k"}, {v, "v"}, {cos_sin, "cos_sin"}, {slot, "slot"}, {q, "q"}});
     args.k_cache = cache.k;
     args.v_cache = cache.v;
     args.kv_type = cache.type;
@@ -344,48 +381,60 @@ espalier_status espalier_rope_and_append(
 }
 
 espalier_status espalier_tree_attention(
-    espalier_context* ctx, const espalier_buffer* q, const espalier_buffer* k_cache, const espalier_buffer* v_cache,
-    const espalier_buffer* page_table, const espalier_buffer* kv_len, const espalier_buffer* row_seq,
-    const espalier_buffer* depth, const espalier_buffer* ancestor_slot, float scale, int32_t window, float soft_cap,
+    espalier_context* ctx, const espalier_buffer* q, const espalier_buffer* k_cache,
+    const espalier_buffer* v_cache, const espalier_buffer* page_table,
+    const espalier_buffer* kv_len, const espalier_buffer* row_seq, const espalier_buffer* depth,
+    const espalier_buffer* ancestor_slot, float scale, int32_t window, float soft_cap,
     espalier_buffer* out) {
   return guarded("espalier_tree_attention", [&] {
     const OpCall call(ctx);
-    Dim rows{"rows"}, num_q_heads{"num_q_heads"}, batch{"batch"}, max_pages{"max_pages"}, max_depth{"max_depth"};
+    Dim rows{"rows"}, num_q_heads{"num_q_heads"}, batch{"batch"}, max_pages{"max_pages"},
+        max_depth{"max_depth"};
     Cache cache;
     cache.check(call, k_cache, v_cache);
     TreeAttentionArgs args{};
     args.q = call.data<float>(q, "q", Kind::kFp32, {&rows, &num_q_heads, &cache.head_dim});
-    args.page_table = call.data<int32_t>(page_table, "page_table", Kind::kInt, {&batch, &max_pages});
+    args.page_table =
+        call.data<int32_t>(page_table, "page_table", Kind::kInt, {&batch, &max_pages});
     args.kv_len = call.data<int32_t>(kv_len, "kv_len", Kind::kInt, {&batch});
     args.row_seq = call.data<int32_t>(row_seq, "row_seq", Kind::kInt, {&rows});
     args.depth = call.data<int32_t>(depth, "depth", Kind::kInt, {&rows});
-    args.ancestor_slot = call.data<int32_t>(ancestor_slot, "ancestor_slot", Kind::kInt, {&rows, &max_depth});
+    args.ancestor_slot =
+        call.data<int32_t>(ancestor_slot, "ancestor_slot", Kind::kInt, {&rows, &max_depth});
     args.out = call.data<float>(out, "out", Kind::kFp32, {&rows, &num_q_heads, &cache.head_dim});
     args.num_q_heads = bounded(num_q_heads, 1);
     args.num_kv_heads = bounded(cache.heads, 1);
     if (args.num_q_heads % args.num_kv_heads != 0) {
       fail(
-          ESPALIER_INVALID_ARGUMENT, "num_q_heads = %d, expected a multiple of num_kv_heads = %d", args.num_q_heads,
-          args.num_kv_heads);
+          ESPALIER_INVALID_ARGUMENT, "num_q_heads = %d, expected a multiple of num_kv_heads = %d",
+          args.num_q_heads, args.num_kv_heads);
     }
     args.head_dim = bounded(cache.head_dim, 1);
     args.page_size = bounded(cache.page_size, 1);
     args.max_pages = bounded(max_pages, 0);
     args.max_depth = bounded(max_depth, 0, INT32_MAX / 2);
     if (!std::isfinite(scale)) {
-      fail(ESPALIER_INVALID_ARGUMENT, "scale = %g, expected a finite number", static_cast<double>(scale));
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "scale = %g, expected a finite number",
+          static_cast<double>(scale));
     }
-    if (window < 0) fail(ESPALIER_INVALID_ARGUMENT, "window = %d, expected >= 0; 0 is for all positions", window);
+    if (window < 0)
+      fail(ESPALIER_INVALID_ARGUMENT, "window = %d, expected >= 0; 0 is for all positions", window);
     if (!std::isfinite(soft_cap) || soft_cap < 0) {
-      fail(ESPALIER_INVALID_ARGUMENT, "soft_cap = %g, expected a finite number >= 0", static_cast<double>(soft_cap));
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "soft_cap = %g, expected a finite number >= 0",
+          static_cast<double>(soft_cap));
     }
     if (call.on_cpu()) {
-      const int64_t most = std::min<int64_t>(max_pages.value * cache.page_size.value, INT32_MAX / 2);
+      const int64_t most =
+          std::min<int64_t>(max_pages.value * cache.page_size.value, INT32_MAX / 2);
       check_all(call.contents(kv_len), "kv_len", 0, most + 1, "1 + max_pages * page_size");
       for (int64_t s = 0; s < batch.value; ++s) {
         const int64_t pages = (int64_t{args.kv_len[s]} + args.page_size - 1) / args.page_size;
         for (int64_t i = s * max_pages.value; i < s * max_pages.value + pages; ++i) {
-          check_range("page_table", static_cast<size_t>(i), args.page_table[i], 0, cache.pages.value, "num_pages");
+          check_range(
+              "page_table", static_cast<size_t>(i), args.page_table[i], 0, cache.pages.value,
+              "num_pages");
         }
       }
       check_all(call.contents(row_seq), "row_seq", 0, batch.value, "batch");
@@ -439,8 +488,9 @@ espalier_status espalier_top_k(
 
 espalier_status espalier_sample(
     espalier_context* ctx, const espalier_buffer* logits, const espalier_buffer* history,
-    const espalier_buffer* history_begin, const espalier_buffer* position, const espalier_sampling* sampling,
-    int32_t noise, espalier_buffer* token, espalier_buffer* prob) {
+    const espalier_buffer* history_begin, const espalier_buffer* position,
+    const espalier_sampling* sampling, int32_t noise, espalier_buffer* token,
+    espalier_buffer* prob) {
   return guarded("espalier_sample", [&] {
     const OpCall call(ctx);
     Dim rows{"rows"}, vocab{"vocab"}, k{"k"}, history_len{"history_len"};
@@ -454,8 +504,8 @@ espalier_status espalier_sample(
     check_sampling(*sampling);
     if (noise != ESPALIER_TARGET_NOISE && noise != ESPALIER_DRAFT_NOISE) {
       fail(
-          ESPALIER_INVALID_ARGUMENT, "noise = %d, expected ESPALIER_TARGET_NOISE (0) or ESPALIER_DRAFT_NOISE (1)",
-          noise);
+          ESPALIER_INVALID_ARGUMENT,
+          "noise = %d, expected ESPALIER_TARGET_NOISE (0) or ESPALIER_DRAFT_NOISE (1)", noise);
     }
     args.token = call.data<int32_t>(token, "token", Kind::kInt, {&rows, &k});
     args.prob = call.optional<float>(prob, "prob", Kind::kFp32, {&rows, &vocab});
@@ -468,7 +518,8 @@ espalier_status espalier_sample(
       for (size_t r = 0; r + 1 < begin.size(); ++r) {
         if (begin[r] > begin[r + 1]) {
           fail(
-              ESPALIER_INVALID_ARGUMENT, "history_begin[%zu] = %d, expected at least history_begin[%zu] = %d", r + 1,
+              ESPALIER_INVALID_ARGUMENT,
+              "history_begin[%zu] = %d, expected at least history_begin[%zu] = %d", r + 1,
               begin[r + 1], r, begin[r]);
         }
       }
@@ -483,7 +534,10 @@ espalier_status espalier_sample(
          {prob, "prob"}});
     check_apart(
         prob, "prob",
-        {{logits, "logits"}, {history, "history"}, {history_begin, "history_begin"}, {position, "position"}});
+        {{logits, "logits"},
+         {history, "history"},
+         {history_begin, "history_begin"},
+         {position, "position"}});
     const std::vector<espalier_sampling> samplings(static_cast<size_t>(rows.value), *sampling);
     const size_t bad_bytes = samplings.size() * sizeof(int32_t);
     const Memory bad(call.device(), std::max<size_t>(bad_bytes, 1));
@@ -497,7 +551,8 @@ espalier_status espalier_sample(
     const auto first = std::find_if(is_bad.begin(), is_bad.end(), [](int32_t b) { return b != 0; });
     if (first != is_bad.end()) {
       fail(
-          ESPALIER_NOT_A_NUMBER, "logits of row %lld = NaN, +inf or nothing finite, expected numbers",
+          ESPALIER_NOT_A_NUMBER,
+          "logits of row %lld = NaN, +inf or nothing finite, expected numbers",
           ll{first - is_bad.begin()});
     }
   });
@@ -505,7 +560,8 @@ espalier_status espalier_sample(
 
 espalier_status espalier_verify(
     espalier_context* ctx, const espalier_buffer* tree_begin, const espalier_buffer* token,
-    const espalier_buffer* parent, const espalier_buffer* choice, espalier_buffer* path, espalier_buffer* accept_len) {
+    const espalier_buffer* parent, const espalier_buffer* choice, espalier_buffer* path,
+    espalier_buffer* accept_len) {
   return guarded("espalier_verify", [&] {
     const OpCall call(ctx);
     Dim nodes{"num_nodes"}, batch{"batch"};
@@ -535,9 +591,10 @@ espalier_status espalier_verify(
 
 espalier_status espalier_verify_sampling(
     espalier_context* ctx, const espalier_buffer* tree_begin, const espalier_buffer* token,
-    const espalier_buffer* parent, const espalier_buffer* p, const espalier_buffer* scheme, const espalier_buffer* q,
-    const espalier_buffer* q_row, const espalier_buffer* position, const espalier_buffer* seed, espalier_buffer* path,
-    espalier_buffer* accept_len, espalier_buffer* bonus) {
+    const espalier_buffer* parent, const espalier_buffer* p, const espalier_buffer* scheme,
+    const espalier_buffer* q, const espalier_buffer* q_row, const espalier_buffer* position,
+    const espalier_buffer* seed, espalier_buffer* path, espalier_buffer* accept_len,
+    espalier_buffer* bonus) {
   return guarded("espalier_verify_sampling", [&] {
     const OpCall call(ctx);
     Dim nodes{"num_nodes"}, batch{"batch"}, vocab{"vocab"}, rows{"rows"}, two{"2", 2};
@@ -563,7 +620,9 @@ espalier_status espalier_verify_sampling(
       const std::vector<int32_t> begin = call.contents(tree_begin);
       check_trees(begin, parents);
       check_all(schemes, "scheme", 0, 3, "number of schemes");
-      check_all(call.contents(position), "position", 0, INT32_MAX - nodes.value, "the largest position - num_nodes");
+      check_all(
+          call.contents(position), "position", 0, INT32_MAX - nodes.value,
+          "the largest position - num_nodes");
       for (size_t b = 0; b + 1 < begin.size(); ++b) {
         for (int32_t i = begin[b] + 1; i < begin[b + 1]; ++i) {
           check_range("token", i, args.token[i], 0, vocab.value, "vocab");
@@ -574,9 +633,16 @@ espalier_status espalier_verify_sampling(
       }
     }
     using Others = std::initializer_list<std::pair<const espalier_buffer*, const char*>>;
-    const Others inputs = {{tree_begin, "tree_begin"}, {token, "token"},       {parent, "parent"}, {p, "p"},
-                           {scheme, "scheme"},         {q, "q"},               {q_row, "q_row"},   {position, "position"},
-                           {seed, "seed"}};
+    const Others inputs = {
+        {tree_begin, "tree_begin"},
+        {token, "token"},
+        {parent, "parent"},
+        {p, "p"},
+        {scheme, "scheme"},
+        {q, "q"},
+        {q_row, "q_row"},
+        {position, "position"},
+        {seed, "seed"}};
     check_apart(path, "path", inputs);
     check_apart(accept_len, "accept_len", inputs);
     check_apart(bonus, "bonus", inputs);
@@ -587,8 +653,8 @@ espalier_status espalier_verify_sampling(
 }
 
 espalier_status espalier_commit_kv(
-    espalier_context* ctx, const espalier_buffer* from, const espalier_buffer* to, int32_t num_layers,
-    espalier_buffer* k_cache, espalier_buffer* v_cache) {
+    espalier_context* ctx, const espalier_buffer* from, const espalier_buffer* to,
+    int32_t num_layers, espalier_buffer* k_cache, espalier_buffer* v_cache) {
   return guarded("espalier_commit_kv", [&] {
     const OpCall call(ctx);
     Dim moves{"num_moves"};
@@ -596,7 +662,8 @@ espalier_status espalier_commit_kv(
     cache.check(call, k_cache, v_cache);
     if (num_layers < 1 || cache.pages.value % num_layers != 0) {
       fail(
-          ESPALIER_INVALID_ARGUMENT, "num_layers = %d, expected a divisor of the %lld pages of k_cache", num_layers,
+          ESPALIER_INVALID_ARGUMENT,
+          "num_layers = %d, expected a divisor of the %lld pages of k_cache", num_layers,
           ll{cache.pages.value});
     }
     CommitKvArgs args{};

@@ -1,10 +1,12 @@
-// A small test harness: one program per file, no dependency, so that it also builds where there is only a compiler.
+// A small test harness: one program per file, no dependency, so that it also builds where there is
+// only a compiler.
 //
 //   TEST(name) { CHECK(...); CHECK_EQ(a, b); CHECK_MSG(ok, "format", ...); REQUIRE(...); }
 //
-// A failed CHECK goes on, a failed REQUIRE ends the test. Arguments of the program: --list, or parts of names of the tests to
-// run. The environment variable ESPALIER_TEST_SEED fixes seed(), which otherwise differs in every run. A test program that
-// asks for instructions that the processor lacks exits with 77, which CTest reports as skipped.
+// A failed CHECK goes on, a failed REQUIRE ends the test. Arguments of the program: --list, or
+// parts of names of the tests to run. The environment variable ESPALIER_TEST_SEED fixes seed(),
+// which otherwise differs in every run. A test program that asks for instructions that the
+// processor lacks exits with 77, which CTest reports as skipped.
 #ifndef ESPALIER_TESTS_CONFORMANCE_CHECK_H
 #define ESPALIER_TESTS_CONFORMANCE_CHECK_H
 
@@ -83,7 +85,9 @@ std::string shown(const T& value) {
 
 template <class A, class B>
 bool equal(const A& a, const B& b) {
-  if constexpr (std::is_integral_v<A> && std::is_integral_v<B> && !std::is_same_v<A, bool> && !std::is_same_v<B, bool>) {
+  if constexpr (
+      std::is_integral_v<A> && std::is_integral_v<B> && !std::is_same_v<A, bool> &&
+      !std::is_same_v<B, bool>) {
     return std::cmp_equal(a, b);
   } else {
     return a == b;
@@ -91,9 +95,11 @@ bool equal(const A& a, const B& b) {
 }
 
 template <class A, class B>
-bool check_equal(const char* file, int line, const char* a_text, const char* b_text, const A& a, const B& b) {
+bool check_equal(
+    const char* file, int line, const char* a_text, const char* b_text, const A& a, const B& b) {
   if (equal(a, b)) return true;
-  failed(file, line, "%s = %s, expected %s = %s", a_text, shown(a).c_str(), b_text, shown(b).c_str());
+  failed(
+      file, line, "%s = %s, expected %s = %s", a_text, shown(a).c_str(), b_text, shown(b).c_str());
   return false;
 }
 
@@ -136,7 +142,8 @@ inline bool has_wanted_instructions() {
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   }
   if (wanted != nullptr && std::strcmp(wanted, "avx2") == 0) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
   }
 #endif
   return wanted == nullptr || *wanted == '\0' || std::strcmp(wanted, "plain") == 0;
@@ -144,29 +151,29 @@ inline bool has_wanted_instructions() {
 
 }  // namespace check
 
-#define TEST(name)                                                    \
-  static void test_##name();                                          \
-  static const bool added_##name = check::add(#name, &test_##name);   \
+#define TEST(name)                                                  \
+  static void test_##name();                                        \
+  static const bool added_##name = check::add(#name, &test_##name); \
   static void test_##name()
 
-#define CHECK(condition)                                                    \
-  do {                                                                      \
-    if (!(condition)) check::failed(__FILE__, __LINE__, "%s", #condition);  \
+#define CHECK(condition)                                                   \
+  do {                                                                     \
+    if (!(condition)) check::failed(__FILE__, __LINE__, "%s", #condition); \
   } while (false)
 
-#define CHECK_MSG(condition, ...)                                       \
-  do {                                                                  \
-    if (!(condition)) check::failed(__FILE__, __LINE__, __VA_ARGS__);   \
+#define CHECK_MSG(condition, ...)                                     \
+  do {                                                                \
+    if (!(condition)) check::failed(__FILE__, __LINE__, __VA_ARGS__); \
   } while (false)
 
 #define CHECK_EQ(a, b) check::check_equal(__FILE__, __LINE__, #a, #b, (a), (b))
 
-#define REQUIRE(condition)                                      \
-  do {                                                          \
-    if (!(condition)) {                                         \
-      check::failed(__FILE__, __LINE__, "%s", #condition);      \
-      throw check::EndOfTest();                                 \
-    }                                                           \
+#define REQUIRE(condition)                                 \
+  do {                                                     \
+    if (!(condition)) {                                    \
+      check::failed(__FILE__, __LINE__, "%s", #condition); \
+      throw check::EndOfTest();                            \
+    }                                                      \
   } while (false)
 
 int main(int argc, char** argv) {

@@ -33,11 +33,15 @@ TEST(rows_move_in_order_in_every_layer) {
     Buffer k_cache(ctx, ESPALIER_BF16, kCache), v_cache(ctx, ESPALIER_BF16, kCache);
     k_cache.write(k);
     v_cache.write(v);
-    ok(espalier_commit_kv(ctx, Buffer(ctx, {moves}, from), Buffer(ctx, {moves}, to), kLayers, k_cache, v_cache));
+    ok(espalier_commit_kv(
+        ctx, Buffer(ctx, {moves}, from), Buffer(ctx, {moves}, to), kLayers, k_cache, v_cache));
     for (auto* cache : {&k, &v}) {
       for (int layer = 0; layer < kLayers; ++layer) {
         uint16_t* rows = cache->data() + int64_t{layer} * kPages * kPageSize * kRow;
-        for (int m = 0; m < moves; ++m) std::copy_n(Halves(rows + from[m] * kRow, rows + (from[m] + 1) * kRow).data(), kRow, rows + to[m] * kRow);
+        for (int m = 0; m < moves; ++m)
+          std::copy_n(
+              Halves(rows + from[m] * kRow, rows + (from[m] + 1) * kRow).data(), kRow,
+              rows + to[m] * kRow);
       }
     }
     CHECK(k_cache.read<uint16_t>(kElements) == k);
@@ -50,10 +54,11 @@ TEST(bad_arguments_are_refused_and_the_cache_is_untouched) {
   Buffer k_cache(ctx, ESPALIER_BF16, kCache), v_cache(ctx, ESPALIER_BF16, kCache);
   k_cache.write(Halves(kElements, 7));
   const auto refuses = [&](const Ints& from, const Ints& to, int layers, const std::string& text) {
-    Buffer from_buffer(ctx, {static_cast<int64_t>(from.size())}, from), to_buffer(ctx, {static_cast<int64_t>(to.size())}, to);
+    Buffer from_buffer(ctx, {static_cast<int64_t>(from.size())}, from),
+        to_buffer(ctx, {static_cast<int64_t>(to.size())}, to);
     refused(
-        espalier_commit_kv(ctx, from_buffer, to_buffer, layers, k_cache, v_cache), ESPALIER_INVALID_ARGUMENT,
-        "espalier_commit_kv: " + text);
+        espalier_commit_kv(ctx, from_buffer, to_buffer, layers, k_cache, v_cache),
+        ESPALIER_INVALID_ARGUMENT, "espalier_commit_kv: " + text);
   };
   refuses({0, 64}, {1, 1}, kLayers, "from[1] = 64, expected 0 <= from < slots of a layer = 64");
   refuses({0}, {-1}, kLayers, "to[0] = -1, expected 0 <= to < slots of a layer = 64");

@@ -18,7 +18,8 @@ TEST(rows_are_the_tables) {
         Buffer token_buffer(ctx, {rows}, token), out(ctx, ESPALIER_FP32, {rows, hidden});
         ok(espalier_embed(ctx, table_buffer, token_buffer, out));
         const std::vector<float> got = out.read<float>(rows * hidden);
-        for (int r = 0; r < rows; ++r) CHECK(same_bits(&got[r * hidden], &table[token[r] * hidden], hidden));
+        for (int r = 0; r < rows; ++r)
+          CHECK(same_bits(&got[r * hidden], &table[token[r] * hidden], hidden));
       }
     }
   }
@@ -27,18 +28,21 @@ TEST(rows_are_the_tables) {
 TEST(halves_become_floats_exactly) {
   for (uint32_t bits = 0; bits < 0x10000; ++bits) {
     const espalier::Fp16 half{static_cast<uint16_t>(bits)};
-    const int exponent = static_cast<int>(bits >> 10 & 31), mantissa = static_cast<int>(bits & 1023);
+    const int exponent = static_cast<int>(bits >> 10 & 31),
+              mantissa = static_cast<int>(bits & 1023);
     double value = exponent == 0    ? std::ldexp(mantissa, -24)
                    : exponent == 31 ? (mantissa == 0 ? kInf : kNan)
                                     : std::ldexp(1024 + mantissa, exponent - 25);
     if (bits & 0x8000) value = -value;
     const float got = espalier::to_float(half);
     CHECK_MSG(
-        std::isnan(value) ? std::isnan(got) : got == value && std::signbit(got) == std::signbit(value),
+        std::isnan(value) ? std::isnan(got)
+                          : got == value && std::signbit(got) == std::signbit(value),
         "fp16 %04x: %g, expected %g", bits, got, value);
     espalier::Fp16 back;
     espalier::from_float(got, &back);
-    CHECK_MSG(std::isnan(value) || back.bits == bits, "fp16 %04x came back as %04x", bits, back.bits);
+    CHECK_MSG(
+        std::isnan(value) || back.bits == bits, "fp16 %04x came back as %04x", bits, back.bits);
   }
 }
 
@@ -81,7 +85,8 @@ TEST(floats_become_the_nearest_half_ties_to_even) {
 TEST(bad_arguments_are_refused_and_out_is_untouched) {
   const Context ctx;
   Buffer table(ctx, ESPALIER_BF16, {5, 3}), token(ctx, {2}, std::vector<int32_t>{4, 5});
-  Buffer out(ctx, {2, 3}, std::vector<float>(6, 7)), none(ctx, ESPALIER_I32, {0}), empty(ctx, ESPALIER_FP32, {0, 3});
+  Buffer out(ctx, {2, 3}, std::vector<float>(6, 7)), none(ctx, ESPALIER_I32, {0}),
+      empty(ctx, ESPALIER_FP32, {0, 3});
   refused(
       espalier_embed(ctx, table, token, out), ESPALIER_INVALID_ARGUMENT,
       "espalier_embed: token[1] = 5, expected 0 <= token < vocab = 5");

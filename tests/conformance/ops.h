@@ -1,4 +1,5 @@
-// What the tests of single ops share: contexts and buffers that clean up, random numbers, element types.
+// What the tests of single ops share: contexts and buffers that clean up, random numbers, element
+// types.
 #ifndef ESPALIER_TESTS_CONFORMANCE_OPS_H
 #define ESPALIER_TESTS_CONFORMANCE_OPS_H
 
@@ -41,7 +42,9 @@ inline void refused(espalier_status status, espalier_status expected, const std:
 struct Context {
   espalier_context* handle = nullptr;
 
-  explicit Context(int threads = 2) { ok(espalier_context_create(ESPALIER_CPU, 0, threads, &handle)); }
+  explicit Context(int threads = 2) {
+    ok(espalier_context_create(ESPALIER_CPU, 0, threads, &handle));
+  }
   ~Context() { espalier_context_destroy(handle); }
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
@@ -52,7 +55,8 @@ struct Context {
 class Buffer {
  public:
   Buffer(const Context& ctx, int32_t type, const Shape& shape) {
-    ok(espalier_buffer_create(ctx, type, static_cast<int32_t>(shape.size()), shape.data(), &handle_));
+    ok(espalier_buffer_create(
+        ctx, type, static_cast<int32_t>(shape.size()), shape.data(), &handle_));
   }
   Buffer(const Context& ctx, const Shape& shape, const std::vector<float>& data)
       : Buffer(ctx, ESPALIER_FP32, shape) {

@@ -35,7 +35,8 @@ struct Inputs {
 
   espalier_status run(
       const Context& ctx, Buffer& q_buffer, Buffer& k_cache, Buffer& v_cache) const {
-    Buffer k_buffer(ctx, {rows, kv_heads, head_dim}, k), v_buffer(ctx, {rows, kv_heads, head_dim}, v);
+    Buffer k_buffer(ctx, {rows, kv_heads, head_dim}, k),
+        v_buffer(ctx, {rows, kv_heads, head_dim}, v);
     Buffer cos_sin_buffer(ctx, {rows, 2, head_dim / 2}, cos_sin), slot_buffer(ctx, {rows}, slot);
     return espalier_rope_and_append(
         ctx, q_buffer, k_buffer, v_buffer, cos_sin_buffer, slot_buffer, k_cache, v_cache);
@@ -59,16 +60,21 @@ TEST(q_is_rotated_and_k_and_v_are_appended) {
   for (const int32_t type : kFloatTypes) {
     for (const int rows : kRowCounts) {
       const Inputs in(rows, random);
-      Buffer q(ctx, {rows, in.q_heads, in.head_dim}, in.q), k_cache(ctx, type, in.cache()), v_cache(ctx, type, in.cache());
+      Buffer q(ctx, {rows, in.q_heads, in.head_dim}, in.q), k_cache(ctx, type, in.cache()),
+          v_cache(ctx, type, in.cache());
       ok(in.run(ctx, q, k_cache, v_cache));
       const Vector out = q.read<float>(static_cast<int64_t>(in.q.size()));
       double bound;
       for (size_t i = 0; i < out.size(); ++i) {
-        const int d = static_cast<int>(i) % in.head_dim, r = static_cast<int>(i) / (in.q_heads * in.head_dim);
+        const int d = static_cast<int>(i) % in.head_dim,
+                  r = static_cast<int>(i) / (in.q_heads * in.head_dim);
         const double ref = in.rotated(&in.q[i - d], r, d, &bound);
-        CHECK_MSG(std::fabs(out[i] - ref) <= bound, "q row %d, element %zu: %g, ref %g", r, i, out[i], ref);
+        CHECK_MSG(
+            std::fabs(out[i] - ref) <= bound, "q row %d, element %zu: %g, ref %g", r, i, out[i],
+            ref);
       }
-      // Rows of the cache: K is fp32 rounded to the type, V the input rounded; everything else is still 0.
+      // Rows of the cache: K is fp32 rounded to the type, V the input rounded; everything else is
+      //      still 0.
       const int64_t kv_dim = in.kv_heads * in.head_dim, elements = kv_dim * in.pages * in.page_size;
       const int64_t bytes = type == ESPALIER_FP32 ? 4 : 2;
       const std::vector<uint8_t> k_bytes = k_cache.read<uint8_t>(elements * bytes);
@@ -76,8 +82,10 @@ TEST(q_is_rotated_and_k_and_v_are_appended) {
       const auto element = [&](const std::vector<uint8_t>& data, int64_t i) {
         uint32_t word = 0;
         std::memcpy(&word, &data[i * bytes], bytes);
-        if (type == ESPALIER_BF16) return espalier::to_float(espalier::Bf16{static_cast<uint16_t>(word)});
-        if (type == ESPALIER_FP16) return espalier::to_float(espalier::Fp16{static_cast<uint16_t>(word)});
+        if (type == ESPALIER_BF16)
+          return espalier::to_float(espalier::Bf16{static_cast<uint16_t>(word)});
+        if (type == ESPALIER_FP16)
+          return espalier::to_float(espalier::Fp16{static_cast<uint16_t>(word)});
         return std::bit_cast<float>(word);
       };
       const double type_ulp = type == ESPALIER_FP32 ? 0 : type == ESPALIER_BF16 ? 0x1p-8 : 0x1p-11;
@@ -92,8 +100,11 @@ TEST(q_is_rotated_and_k_and_v_are_appended) {
         const int64_t at = r * kv_dim + i % kv_dim;
         const double ref = in.rotated(&in.k[at - d], r, d, &bound);
         bound += type_ulp * (std::fabs(ref) + bound) + 0x1p-25;
-        CHECK_MSG(std::fabs(element(k_bytes, i) - ref) <= bound, "k row %d: %g, ref %g", r, element(k_bytes, i), ref);
-        CHECK(std::fabs(element(v_bytes, i) - in.v[at]) <= type_ulp * std::fabs(in.v[at]) + 0x1p-25);
+        CHECK_MSG(
+            std::fabs(element(k_bytes, i) - ref) <= bound, "k row %d: %g, ref %g", r,
+            element(k_bytes, i), ref);
+        CHECK(
+            std::fabs(element(v_bytes, i) - in.v[at]) <= type_ulp * std::fabs(in.v[at]) + 0x1p-25);
       }
     }
   }
@@ -103,7 +114,8 @@ TEST(a_row_alone_and_among_others_has_the_same_bits) {
   const Context ctx;
   Random random(2);
   const Inputs all(64, random);
-  Buffer q(ctx, {64, 3, 10}, all.q), k_cache(ctx, ESPALIER_BF16, all.cache()), v_cache(ctx, ESPALIER_BF16, all.cache());
+  Buffer q(ctx, {64, 3, 10}, all.q), k_cache(ctx, ESPALIER_BF16, all.cache()),
+      v_cache(ctx, ESPALIER_BF16, all.cache());
   ok(all.run(ctx, q, k_cache, v_cache));
   Buffer k_alone(ctx, ESPALIER_BF16, all.cache()), v_alone(ctx, ESPALIER_BF16, all.cache());
   const Vector whole = q.read<float>(64 * 30);
@@ -126,7 +138,8 @@ TEST(bad_arguments_are_refused_and_outputs_are_untouched) {
   const Context ctx;
   Random random(3);
   Inputs in(2, random);
-  Buffer q(ctx, {2, 3, 10}, in.q), k_cache(ctx, ESPALIER_BF16, in.cache()), v_cache(ctx, ESPALIER_BF16, in.cache());
+  Buffer q(ctx, {2, 3, 10}, in.q), k_cache(ctx, ESPALIER_BF16, in.cache()),
+      v_cache(ctx, ESPALIER_BF16, in.cache());
   const std::string name = "espalier_rope_and_append: ";
   const auto refuses = [&](const std::string& text) {
     refused(in.run(ctx, q, k_cache, v_cache), ESPALIER_INVALID_ARGUMENT, name + text);

@@ -32,8 +32,8 @@ struct Result {
 
 /** Runs the op on rows of logits; histories are empty, or the same for every row. */
 Result run(
-    const Context& ctx, const Vector& logits, int vocab, const espalier_sampling& s, int k = 1, const Ints& history = {},
-    const Ints& positions = {}, int32_t noise = ESPALIER_TARGET_NOISE) {
+    const Context& ctx, const Vector& logits, int vocab, const espalier_sampling& s, int k = 1,
+    const Ints& history = {}, const Ints& positions = {}, int32_t noise = ESPALIER_TARGET_NOISE) {
   const int64_t rows = static_cast<int64_t>(logits.size()) / vocab;
   Ints position = positions, all, begin = {0};
   if (position.empty()) position.assign(rows, 5);
@@ -41,15 +41,18 @@ Result run(
     all.insert(all.end(), history.begin(), history.end());
     begin.push_back(static_cast<int32_t>(all.size()));
   }
-  Buffer logits_buffer(ctx, {rows, vocab}, logits), history_buffer(ctx, {static_cast<int64_t>(all.size())}, all);
+  Buffer logits_buffer(ctx, {rows, vocab}, logits),
+      history_buffer(ctx, {static_cast<int64_t>(all.size())}, all);
   Buffer begin_buffer(ctx, {rows + 1}, begin), position_buffer(ctx, {rows}, position);
   Buffer token(ctx, ESPALIER_I32, {rows, k}), prob(ctx, ESPALIER_FP32, {rows, vocab});
-  ok(espalier_sample(ctx, logits_buffer, history_buffer, begin_buffer, position_buffer, &s, noise, token, prob));
+  ok(espalier_sample(
+      ctx, logits_buffer, history_buffer, begin_buffer, position_buffer, &s, noise, token, prob));
   return {token.read<int32_t>(rows * k), prob.read<float>(rows * vocab)};
 }
 
 /** The documented order, in fp64: penalties, temperature, top_k, top_p, min_p, softmax. */
-std::vector<double> processed(const Vector& logits, const espalier_sampling& s, const Ints& history) {
+std::vector<double> processed(
+    const Vector& logits, const espalier_sampling& s, const Ints& history) {
   const size_t vocab = logits.size();
   std::vector<double> l(logits.begin(), logits.end());
   for (size_t x = 0; x < vocab; ++x) {
@@ -66,7 +69,8 @@ std::vector<double> processed(const Vector& logits, const espalier_sampling& s, 
   const double temperature = s.temperature <= 1e-5f ? 1 : s.temperature;
   std::vector<double> weight(vocab);
   double mass = 0;
-  for (size_t i = 0; i < keep; ++i) mass += weight[order[i]] = std::exp((l[order[i]] - l[order[0]]) / temperature);
+  for (size_t i = 0; i < keep; ++i)
+    mass += weight[order[i]] = std::exp((l[order[i]] - l[order[0]]) / temperature);
   double sum = 0, kept_mass = 0;
   for (size_t i = 0; i < keep; ++i) {
     double& w = weight[order[i]];
@@ -79,7 +83,8 @@ std::vector<double> processed(const Vector& logits, const espalier_sampling& s, 
   return weight;
 }
 
-void check_law(const Context& ctx, const Vector& logits, const espalier_sampling& s, const Ints& history) {
+void check_law(
+    const Context& ctx, const Vector& logits, const espalier_sampling& s, const Ints& history) {
   const std::vector<double> law = processed(logits, s, history);
   const Result result = run(ctx, logits, static_cast<int>(logits.size()), s, 1, history);
   double sum = 0;
@@ -89,11 +94,13 @@ void check_law(const Context& ctx, const Vector& logits, const espalier_sampling
     const double bound = law[x] * (6 * kUlp * z + 8 * kUlp / s.temperature + 4 * kUlp) + 1e-38;
     CHECK_MSG(
         std::fabs(result.prob[x] - law[x]) <= bound,
-        "token %zu of %zu: %g, expected %g; temperature %g, top_k %d, top_p %g, min_p %g", x, law.size(),
-        result.prob[x], law[x], s.temperature, s.top_k, s.top_p, s.min_p);
+        "token %zu of %zu: %g, expected %g; temperature %g, top_k %d, top_p %g, min_p %g", x,
+        law.size(), result.prob[x], law[x], s.temperature, s.top_k, s.top_p, s.min_p);
     sum += result.prob[x];
   }
-  CHECK_MSG(std::fabs(sum - 1) <= 1e-6 * std::sqrt(static_cast<double>(law.size())), "sum of the law = %g", sum);
+  CHECK_MSG(
+      std::fabs(sum - 1) <= 1e-6 * std::sqrt(static_cast<double>(law.size())),
+      "sum of the law = %g", sum);
   CHECK(result.prob[result.token[0]] > 0);
 }
 
@@ -126,7 +133,8 @@ TEST(noise_depends_on_every_part_of_its_key) {
   using espalier::Purpose;
   std::map<float, int> seen;
   int total = 0;
-  const auto add = [&](uint64_t seed, uint64_t stream, int32_t position, int32_t token, Purpose purpose) {
+  const auto add = [&](uint64_t seed, uint64_t stream, int32_t position, int32_t token,
+                       Purpose purpose) {
     ++seen[espalier::noise(seed, stream, position, token, purpose)];
     ++total;
   };
@@ -134,7 +142,8 @@ TEST(noise_depends_on_every_part_of_its_key) {
   for (uint64_t bit = 1; bit != 0; bit <<= 1) add(0, bit, 0, 0, Purpose::kTarget);
   for (int32_t bit = 1; bit > 0; bit <<= 1) add(0, 0, bit, 0, Purpose::kTarget);
   for (int32_t bit = 1; bit > 0; bit <<= 1) add(0, 0, 0, bit, Purpose::kTarget);
-  for (const Purpose p : {Purpose::kTarget, Purpose::kDraft, Purpose::kAccept, Purpose::kResidual}) add(0, 0, 0, 0, p);
+  for (const Purpose p : {Purpose::kTarget, Purpose::kDraft, Purpose::kAccept, Purpose::kResidual})
+    add(0, 0, 0, 0, p);
   CHECK_EQ(static_cast<int>(seen.size()), total);
 }
 
@@ -143,7 +152,8 @@ TEST(penalties_and_top_p_of_known_numbers) {
   espalier_sampling s = sampling(1);
   s.repetition_penalty = 2;
   const auto near = [](const Vector& got, const Vector& expected) {
-    for (size_t i = 0; i < got.size(); ++i) CHECK_MSG(std::fabs(got[i] - expected[i]) < 5e-5f, "%g, expected %g", got[i], expected[i]);
+    for (size_t i = 0; i < got.size(); ++i)
+      CHECK_MSG(std::fabs(got[i] - expected[i]) < 5e-5f, "%g, expected %g", got[i], expected[i]);
   };
   near(run(ctx, {2, 1, -1}, 3, s, 1, {0}).prob, {0.4683f, 0.4683f, 0.0634f});
   near(run(ctx, {2, 1, -1}, 3, s, 1, {0, 1}).prob, {0.5741f, 0.3482f, 0.0777f});
@@ -158,7 +168,8 @@ TEST(laws_are_within_the_bound_of_fp64) {
   for (const int vocab : {1, 2, 5, 64, 500, 3000}) {
     for (int round = 0; round < 60; ++round) {
       const Vector logits = random.normals(vocab, round % 3 == 0 ? 0.3f : 3);
-      espalier_sampling s = sampling(0.3f + 1.5f * static_cast<float>(random.uniform()), random.bits());
+      espalier_sampling s =
+          sampling(0.3f + 1.5f * static_cast<float>(random.uniform()), random.bits());
       if (round % 2 == 0) s.top_k = 2 + random.below(vocab + 3);
       if (round % 4 < 2) s.top_p = 0.05f + 0.949f * static_cast<float>(random.uniform());
       if (round % 8 < 4) s.min_p = 0.3f * static_cast<float>(random.uniform());
@@ -251,7 +262,8 @@ TEST(k_draws_are_without_replacement_in_order) {
   const std::vector<double> p = processed(logits, s, {});
   std::vector<int64_t> count(vocab * vocab * vocab);
   std::vector<double> law(count.size());
-  for (int i = 0; i < draws; ++i) ++count[(token[3 * i] * vocab + token[3 * i + 1]) * vocab + token[3 * i + 2]];
+  for (int i = 0; i < draws; ++i)
+    ++count[(token[3 * i] * vocab + token[3 * i + 1]) * vocab + token[3 * i + 2]];
   for (int a = 0; a < vocab; ++a) {
     for (int b = 0; b < vocab; ++b) {
       for (int c = 0; c < vocab; ++c) {
@@ -278,7 +290,8 @@ TEST(a_law_of_fewer_tokens_than_k_ends_with_minus_one) {
 TEST(every_drawn_token_has_a_probability_above_zero) {
   const Context ctx;
   Random random(4);
-  // At low temperatures the law's tail is below the smallest fp32; drawn tokens must stay verifiable.
+  // At low temperatures the law's tail is below the smallest fp32; drawn tokens must stay
+  // verifiable.
   for (const float temperature : {0.01f, 0.05f, 0.2f}) {
     const Vector logits = random.normals(300, 4);
     const Result r = run(ctx, logits, 300, sampling(temperature, random.bits()), 64);
@@ -322,7 +335,8 @@ TEST(the_shortcut_past_hopeless_tokens_changes_nothing) {
     float best_key = -kInf;
     for (int x = 0; x < vocab; ++x) {
       if (logits[x] - max < -87) continue;
-      const float key = (logits[x] - max) + espalier::noise(s.seed, s.stream, 5, x, espalier::Purpose::kTarget);
+      const float key =
+          (logits[x] - max) + espalier::noise(s.seed, s.stream, 5, x, espalier::Purpose::kTarget);
       if (key > best_key) {
         best_key = key;
         best = x;
@@ -357,12 +371,13 @@ TEST(log_probabilities_are_those_of_the_law) {
     args.vocab = vocab;
     args.k = k;
     backend->sample(args);
-    const std::vector<double> law = processed(logits, sampling(temperature == 0 ? 1 : temperature), {});
+    const std::vector<double> law =
+        processed(logits, sampling(temperature == 0 ? 1 : temperature), {});
     for (int i = 0; i < k; ++i) {
       const double expected = std::log(law[token[i]]);
       CHECK_MSG(
-          std::fabs(log_prob[i] - expected) <= 1e-5 + 4 * kUlp * std::fabs(expected), "temperature %g, rank %d: %g, expected %g",
-          temperature, i, log_prob[i], expected);
+          std::fabs(log_prob[i] - expected) <= 1e-5 + 4 * kUlp * std::fabs(expected),
+          "temperature %g, rank %d: %g, expected %g", temperature, i, log_prob[i], expected);
     }
   }
 }
@@ -370,12 +385,15 @@ TEST(log_probabilities_are_those_of_the_law) {
 TEST(logits_that_are_no_numbers_are_named) {
   const Context ctx;
   const espalier_sampling s = sampling(1);
-  Buffer history(ctx, ESPALIER_I32, {0}), begin(ctx, {3}, Ints{0, 0, 0}), position(ctx, {2}, Ints{0, 0});
+  Buffer history(ctx, ESPALIER_I32, {0}), begin(ctx, {3}, Ints{0, 0, 0}),
+      position(ctx, {2}, Ints{0, 0});
   Buffer token(ctx, ESPALIER_I32, {2, 1});
   const auto refuses = [&](const Vector& logits) {
     Buffer logits_buffer(ctx, {2, 17}, logits);
     refused(
-        espalier_sample(ctx, logits_buffer, history, begin, position, &s, ESPALIER_TARGET_NOISE, token, nullptr),
+        espalier_sample(
+            ctx, logits_buffer, history, begin, position, &s, ESPALIER_TARGET_NOISE, token,
+            nullptr),
         ESPALIER_NOT_A_NUMBER,
         "espalier_sample: logits of row 1 = NaN, +inf or nothing finite, expected numbers");
     CHECK_EQ(token.read<int32_t>(2)[1], -1);
@@ -398,17 +416,20 @@ TEST(extreme_logits_stay_numbers) {
   CHECK_EQ(run(ctx, {3e38f, -3e38f, 1}, 3, s).prob[0], 1.0f);
   s.repetition_penalty = 1e-30f;
   s.presence_penalty = 1e38f;
-  for (const float p : run(ctx, {3e38f, -3e38f, 1}, 3, s, 1, {0, 1, 2}).prob) CHECK(std::isfinite(p));
+  for (const float p : run(ctx, {3e38f, -3e38f, 1}, 3, s, 1, {0, 1, 2}).prob)
+    CHECK(std::isfinite(p));
 }
 
 TEST(bad_arguments_are_refused_and_outputs_are_untouched) {
   const Context ctx;
-  Buffer logits(ctx, ESPALIER_FP32, {2, 4}), history(ctx, {2}, Ints{0, 4}), begin(ctx, {3}, Ints{0, 1, 2});
+  Buffer logits(ctx, ESPALIER_FP32, {2, 4}), history(ctx, {2}, Ints{0, 4}),
+      begin(ctx, {3}, Ints{0, 1, 2});
   Buffer position(ctx, {2}, Ints{0, 0}), token(ctx, {2, 1}, Ints{7, 7});
   espalier_sampling s = sampling(1);
   const auto refuses = [&](const std::string& text) {
     refused(
-        espalier_sample(ctx, logits, history, begin, position, &s, ESPALIER_TARGET_NOISE, token, nullptr),
+        espalier_sample(
+            ctx, logits, history, begin, position, &s, ESPALIER_TARGET_NOISE, token, nullptr),
         ESPALIER_INVALID_ARGUMENT, "espalier_sample: " + text);
   };
   refuses("history[1] = 4, expected 0 <= history < vocab = 4");

@@ -28,9 +28,12 @@ struct Problem {
   }
 
   Vector run(const Context& ctx) {
-    Buffer w_buffer(ctx, c.type, {c.n, c.k}, &w), up_buffer(ctx, c.type, {c.n, c.k}, pad(&up, c.n * c.k));
-    Buffer bias_buffer(ctx, c.type, {c.n}, pad(&bias, c.n)), up_bias_buffer(ctx, ESPALIER_FP32, {c.n}, pad(&up_bias, c.n));
-    Buffer x_buffer(ctx, {c.m, c.k}, x), residual_buffer(ctx, ESPALIER_FP32, {c.m, c.n}, pad(&residual, c.m * c.n));
+    Buffer w_buffer(ctx, c.type, {c.n, c.k}, &w),
+        up_buffer(ctx, c.type, {c.n, c.k}, pad(&up, c.n * c.k));
+    Buffer bias_buffer(ctx, c.type, {c.n}, pad(&bias, c.n)),
+        up_bias_buffer(ctx, ESPALIER_FP32, {c.n}, pad(&up_bias, c.n));
+    Buffer x_buffer(ctx, {c.m, c.k}, x),
+        residual_buffer(ctx, ESPALIER_FP32, {c.m, c.n}, pad(&residual, c.m * c.n));
     Buffer out(ctx, ESPALIER_FP32, {c.m, c.n});
     ok(espalier_skinny_gemm(
         ctx, x_buffer, w_buffer, up_buffer.unless(!c.gate), bias_buffer.unless(!c.bias),
@@ -58,8 +61,9 @@ struct Problem {
 };
 
 /**
- * A sum of k products in one of `lanes` partial sums has k / lanes + lanes roundings in a row at most; four lanes are the
- * fewest. The statistical error is far below; the bound is for roundings of one sign.
+ * A sum of k products in one of `lanes` partial sums has k / lanes + lanes roundings in a row at
+ * most; four lanes are the fewest. The statistical error is far below; the bound is for roundings
+ * of one sign.
  */
 double product_error(const Case& c, double magnitude) { return (c.k / 4.0 + 6) * kUlp * magnitude; }
 
@@ -78,7 +82,8 @@ void check_against_fp64(const Context& ctx, const Case& c, Random& random) {
         const double silu = ref / (1 + std::exp(-ref));
         // The slope of silu is below 1.1; its own roundings are 8 ulp at most.
         const double silu_error = 1.1 * bound + 8 * kUlp * std::fabs(silu);
-        bound = silu_error * (std::fabs(up) + up_error) + std::fabs(silu) * up_error + 2 * kUlp * std::fabs(silu * up);
+        bound = silu_error * (std::fabs(up) + up_error) + std::fabs(silu) * up_error +
+                2 * kUlp * std::fabs(silu * up);
         ref = silu * up;
       }
       if (c.residual) {
@@ -89,16 +94,18 @@ void check_against_fp64(const Context& ctx, const Case& c, Random& random) {
       square += ref * ref;
       error_square += error * error;
       CHECK_MSG(
-          error <= bound, "m %lld of %lld, n %lld of %lld, k %lld, %s: out %g, ref %g, error %g, bound %g",
+          error <= bound,
+          "m %lld of %lld, n %lld of %lld, k %lld, %s: out %g, ref %g, error %g, bound %g",
           static_cast<long long>(m), static_cast<long long>(c.m), static_cast<long long>(n),
-          static_cast<long long>(c.n), static_cast<long long>(c.k), type_name(c.type), out[m * c.n + n], ref, error,
-          bound);
+          static_cast<long long>(c.n), static_cast<long long>(c.k), type_name(c.type),
+          out[m * c.n + n], ref, error, bound);
     }
   }
   // The inputs are what the type holds, so only fp32 errors are left whatever the type.
   CHECK_MSG(
-      std::sqrt(error_square) <= 1e-6 * std::sqrt(square), "k %lld, %s: norm of error %g, of ref %g",
-      static_cast<long long>(c.k), type_name(c.type), std::sqrt(error_square), std::sqrt(square));
+      std::sqrt(error_square) <= 1e-6 * std::sqrt(square),
+      "k %lld, %s: norm of error %g, of ref %g", static_cast<long long>(c.k), type_name(c.type),
+      std::sqrt(error_square), std::sqrt(square));
 }
 
 /** Rows first .. first + count - 1 of a problem. */
@@ -107,7 +114,8 @@ Problem rows_of(const Problem& p, int64_t first, int64_t count) {
   part.c.m = count;
   part.x.assign(p.x.begin() + first * p.c.k, p.x.begin() + (first + count) * p.c.k);
   if (p.c.residual) {
-    part.residual.assign(p.residual.begin() + first * p.c.n, p.residual.begin() + (first + count) * p.c.n);
+    part.residual.assign(
+        p.residual.begin() + first * p.c.n, p.residual.begin() + (first + count) * p.c.n);
   }
   return part;
 }
@@ -121,7 +129,8 @@ TEST(products_are_within_the_bound_of_fp64) {
     for (const int64_t k : {1, 3, 4, 7, 8, 15, 16, 17, 31, 64, 257, 1000}) {
       check_against_fp64(ctx, {3, 5, k, type}, random);
     }
-    for (const int64_t n : {1, 2, 23, 24, 25, 95, 96, 97, 300}) check_against_fp64(ctx, {2, n, 40, type}, random);
+    for (const int64_t n : {1, 2, 23, 24, 25, 95, 96, 97, 300})
+      check_against_fp64(ctx, {2, n, 40, type}, random);
     for (const int64_t m : kRowCounts) check_against_fp64(ctx, {m, 50, 72, type}, random);
   }
 }
@@ -154,8 +163,8 @@ TEST(a_row_alone_and_among_others_has_the_same_bits) {
             const Vector part = rows_of(all, first, count).run(ctx);
             CHECK_MSG(
                 same_bits(part.data(), whole.data() + first * 131, count * 131),
-                "rows %d .. %d of 64, k %lld, %s, gate %d differ from the same rows among 64", first,
-                first + count - 1, static_cast<long long>(k), type_name(type), gate);
+                "rows %d .. %d of 64, k %lld, %s, gate %d differ from the same rows among 64",
+                first, first + count - 1, static_cast<long long>(k), type_name(type), gate);
           }
         }
       }
@@ -214,41 +223,54 @@ TEST(the_gate_holds_far_out) {
 
 TEST(no_rows_no_columns_no_k) {
   const Context ctx;
-  Buffer x(ctx, ESPALIER_FP32, {0, 4}), w(ctx, ESPALIER_BF16, {3, 4}), out(ctx, ESPALIER_FP32, {0, 3});
+  Buffer x(ctx, ESPALIER_FP32, {0, 4}), w(ctx, ESPALIER_BF16, {3, 4}),
+      out(ctx, ESPALIER_FP32, {0, 3});
   ok(espalier_skinny_gemm(ctx, x, w, nullptr, nullptr, nullptr, nullptr, out));
-  Buffer x2(ctx, ESPALIER_FP32, {2, 4}), w2(ctx, ESPALIER_BF16, {0, 4}), out2(ctx, ESPALIER_FP32, {2, 0});
+  Buffer x2(ctx, ESPALIER_FP32, {2, 4}), w2(ctx, ESPALIER_BF16, {0, 4}),
+      out2(ctx, ESPALIER_FP32, {2, 0});
   ok(espalier_skinny_gemm(ctx, x2, w2, nullptr, nullptr, nullptr, nullptr, out2));
-  Buffer x3(ctx, ESPALIER_FP32, {2, 0}), w3(ctx, ESPALIER_BF16, {3, 0}), out3(ctx, {2, 3}, Vector(6, 7));
+  Buffer x3(ctx, ESPALIER_FP32, {2, 0}), w3(ctx, ESPALIER_BF16, {3, 0}),
+      out3(ctx, {2, 3}, Vector(6, 7));
   ok(espalier_skinny_gemm(ctx, x3, w3, nullptr, nullptr, nullptr, nullptr, out3));
   for (const float y : out3.read<float>(6)) CHECK_EQ(y, 0.0f);
 }
 
 TEST(residual_may_be_out) {
   const Context ctx;
-  Buffer x(ctx, {1, 2}, Vector{1, 2}), w(ctx, {2, 2}, Vector{1, 0, 0, 1}), out(ctx, {1, 2}, Vector{10, 20});
+  Buffer x(ctx, {1, 2}, Vector{1, 2}), w(ctx, {2, 2}, Vector{1, 0, 0, 1}),
+      out(ctx, {1, 2}, Vector{10, 20});
   ok(espalier_skinny_gemm(ctx, x, w, nullptr, nullptr, nullptr, out, out));
   CHECK(out.read<float>(2) == (Vector{11, 22}));
 }
 
 TEST(bad_arguments_are_refused_and_out_is_untouched) {
   const Context ctx, other;
-  Buffer x(ctx, ESPALIER_FP32, {2, 4}), w(ctx, ESPALIER_BF16, {3, 4}), out(ctx, {2, 3}, Vector(6, 7));
-  Buffer narrow(ctx, ESPALIER_BF16, {3, 5}), ints(ctx, ESPALIER_I32, {3, 4}), flat(ctx, ESPALIER_FP32, {4});
-  Buffer up(ctx, ESPALIER_FP16, {3, 4}), elsewhere(other, ESPALIER_FP32, {2, 4}), same_up(ctx, ESPALIER_BF16, {3, 4});
-  const auto call = [&](espalier_buffer* x_, espalier_buffer* w_, espalier_buffer* up_, espalier_buffer* residual_) {
+  Buffer x(ctx, ESPALIER_FP32, {2, 4}), w(ctx, ESPALIER_BF16, {3, 4}),
+      out(ctx, {2, 3}, Vector(6, 7));
+  Buffer narrow(ctx, ESPALIER_BF16, {3, 5}), ints(ctx, ESPALIER_I32, {3, 4}),
+      flat(ctx, ESPALIER_FP32, {4});
+  Buffer up(ctx, ESPALIER_FP16, {3, 4}), elsewhere(other, ESPALIER_FP32, {2, 4}),
+      same_up(ctx, ESPALIER_BF16, {3, 4});
+  const auto call = [&](espalier_buffer* x_, espalier_buffer* w_, espalier_buffer* up_,
+                        espalier_buffer* residual_) {
     return espalier_skinny_gemm(ctx, x_, w_, up_, nullptr, nullptr, residual_, out);
   };
   const std::string name = "espalier_skinny_gemm: ";
-  refused(call(nullptr, w, nullptr, nullptr), ESPALIER_INVALID_ARGUMENT, name + "x = NULL, expected a pointer");
   refused(
-      call(x, narrow, nullptr, nullptr), ESPALIER_INVALID_ARGUMENT, name + "k of w = 5, expected 4, as x has");
+      call(nullptr, w, nullptr, nullptr), ESPALIER_INVALID_ARGUMENT,
+      name + "x = NULL, expected a pointer");
+  refused(
+      call(x, narrow, nullptr, nullptr), ESPALIER_INVALID_ARGUMENT,
+      name + "k of w = 5, expected 4, as x has");
   refused(
       call(x, ints, nullptr, nullptr), ESPALIER_INVALID_ARGUMENT,
       name + "type of w = i32, expected fp32, bf16 or fp16");
   refused(
-      call(flat, w, nullptr, nullptr), ESPALIER_INVALID_ARGUMENT, name + "rank of x = 1, expected 2: [m, k]");
+      call(flat, w, nullptr, nullptr), ESPALIER_INVALID_ARGUMENT,
+      name + "rank of x = 1, expected 2: [m, k]");
   refused(
-      call(x, w, up, nullptr), ESPALIER_INVALID_ARGUMENT, name + "type of up = fp16, expected bf16, as w has");
+      call(x, w, up, nullptr), ESPALIER_INVALID_ARGUMENT,
+      name + "type of up = fp16, expected bf16, as w has");
   refused(
       call(x, w, same_up, out), ESPALIER_INVALID_ARGUMENT,
       name + "residual = a buffer, expected NULL where up is given");
@@ -256,8 +278,8 @@ TEST(bad_arguments_are_refused_and_out_is_untouched) {
       call(elsewhere, w, nullptr, nullptr), ESPALIER_INVALID_ARGUMENT,
       name + "context of x = another one, expected ctx");
   refused(
-      espalier_skinny_gemm(nullptr, x, w, nullptr, nullptr, nullptr, nullptr, out), ESPALIER_INVALID_ARGUMENT,
-      name + "ctx = NULL, expected a pointer");
+      espalier_skinny_gemm(nullptr, x, w, nullptr, nullptr, nullptr, nullptr, out),
+      ESPALIER_INVALID_ARGUMENT, name + "ctx = NULL, expected a pointer");
   Buffer square(ctx, ESPALIER_FP32, {2, 2}), weight(ctx, ESPALIER_FP32, {2, 2});
   refused(
       espalier_skinny_gemm(ctx, square, weight, nullptr, nullptr, nullptr, nullptr, square),

@@ -8,12 +8,16 @@
 
 namespace statistics {
 
-/** A normal deviate above this has probability 1e-7: about one false alarm in 1e5 runs of a hundred tests. */
+/**
+ * A normal deviate above this has probability 1e-7: about one false alarm in 1e5 runs of a hundred
+ * tests.
+ */
 constexpr double kLimit = 5.2;
 
 /**
- * How far counts are from a law, as a normal deviate (Wilson and Hilferty's approximation of chi-square). Cells with fewer
- * than five expected are merged; a count where the law has nothing is infinitely far.
+ * How far counts are from a law, as a normal deviate (Wilson and Hilferty's approximation of
+ * chi-square). Cells with fewer than five expected are merged; a count where the law has nothing is
+ * infinitely far.
  */
 inline double deviate(const std::vector<int64_t>& count, const std::vector<double>& law) {
   double total = 0, mass = 0;

@@ -24,7 +24,8 @@ Ints sorted(const float* x, int vocab) {
 
 void check_rows(const Context& ctx, const Vector& x, int vocab, int k) {
   const int64_t rows = static_cast<int64_t>(x.size()) / vocab;
-  Buffer x_buffer(ctx, {rows, vocab}, x), idx(ctx, ESPALIER_I32, {rows, k}), value(ctx, ESPALIER_FP32, {rows, k});
+  Buffer x_buffer(ctx, {rows, vocab}, x), idx(ctx, ESPALIER_I32, {rows, k}),
+      value(ctx, ESPALIER_FP32, {rows, k});
   ok(espalier_top_k(ctx, x_buffer, idx, value));
   const Ints got = idx.read<int32_t>(rows * k);
   const Vector values = value.read<float>(rows * k);
@@ -73,10 +74,12 @@ TEST(infinities_signed_zeros_and_nan_have_their_places) {
 
 TEST(bad_arguments_are_refused_and_outputs_are_untouched) {
   const Context ctx;
-  Buffer x(ctx, ESPALIER_FP32, {2, 4}), idx(ctx, {2, 5}, Ints(10, 7)), value(ctx, {2, 5}, Vector(10, 7));
+  Buffer x(ctx, ESPALIER_FP32, {2, 4}), idx(ctx, {2, 5}, Ints(10, 7)),
+      value(ctx, {2, 5}, Vector(10, 7));
   Buffer one(ctx, ESPALIER_FP32, {2, 1});
   refused(
-      espalier_top_k(ctx, x, idx, value), ESPALIER_INVALID_ARGUMENT, "espalier_top_k: k = 5, expected 1 to 4");
+      espalier_top_k(ctx, x, idx, value), ESPALIER_INVALID_ARGUMENT,
+      "espalier_top_k: k = 5, expected 1 to 4");
   refused(
       espalier_top_k(ctx, x, idx, one), ESPALIER_INVALID_ARGUMENT,
       "espalier_top_k: k of value = 1, expected 5, as idx has");

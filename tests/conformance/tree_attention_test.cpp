@@ -1,4 +1,5 @@
-// tree_attention against fp64, and row independence bit for bit: from other rows, pages, slots and from what is committed.
+// tree_attention against fp64, and row independence bit for bit: from other rows, pages, slots and
+// from what is committed.
 #include <algorithm>
 #include <numeric>
 
@@ -18,15 +19,18 @@ struct Case {
   float soft_cap = 0;
 };
 
-/** One sequence of keys by position: the first kv_len are committed, the others the nodes of a tree. */
+/**
+ * One sequence of keys by position: the first kv_len are committed, the others the nodes of a tree.
+ */
 struct Tree {
   int kv_len;
   Ints parent;  // of each node
 };
 
 /**
- * A cache in which every (sequence, key) has a slot drawn at random, so that pages lie anywhere, and the arguments of a call
- * for rows of it. Keys of sequence s: kv_len committed ones, then one for each node.
+ * A cache in which every (sequence, key) has a slot drawn at random, so that pages lie anywhere,
+ * and the arguments of a call for rows of it. Keys of sequence s: kv_len committed ones, then one
+ * for each node.
  */
 struct Problem {
   Case c;
@@ -34,10 +38,11 @@ struct Problem {
   int max_pages = 1, max_depth = 1, num_pages = 1;
   std::vector<Ints> slot;  // [tree][key]
   Ints page_table;
-  Vector q, k, v;          // q [rows of all trees], k and v [slots]
+  Vector q, k, v;  // q [rows of all trees], k and v [slots]
   Ints tree_of_row, node_of_row;
 
-  Problem(const Case& shape, std::vector<Tree> all, Random& random) : c(shape), trees(std::move(all)) {
+  Problem(const Case& shape, std::vector<Tree> all, Random& random)
+      : c(shape), trees(std::move(all)) {
     for (const Tree& t : trees) {
       const int keys = t.kv_len + static_cast<int>(t.parent.size());
       max_pages = std::max(max_pages, (t.kv_len + c.page_size - 1) / c.page_size);
@@ -100,11 +105,13 @@ struct Problem {
   Ints keys_of(int row) const {
     const Tree& tree = trees[tree_of_row[row]];
     Ints nodes;
-    for (int32_t n = node_of_row[row]; n >= 0; n = tree.parent[n]) nodes.insert(nodes.begin(), tree.kv_len + n);
+    for (int32_t n = node_of_row[row]; n >= 0; n = tree.parent[n])
+      nodes.insert(nodes.begin(), tree.kv_len + n);
     Ints keys(tree.kv_len);
     std::iota(keys.begin(), keys.end(), 0);
     keys.insert(keys.end(), nodes.begin(), nodes.end());
-    if (c.window > 0 && static_cast<int>(keys.size()) > c.window) keys.erase(keys.begin(), keys.end() - c.window);
+    if (c.window > 0 && static_cast<int>(keys.size()) > c.window)
+      keys.erase(keys.begin(), keys.end() - c.window);
     return keys;
   }
 
@@ -118,7 +125,8 @@ struct Problem {
       q_rows.insert(q_rows.end(), q.begin() + row * row_len(), q.begin() + (row + 1) * row_len());
       seq.push_back(t);
       Ints path;
-      for (int32_t node = node_of_row[row]; node >= 0; node = trees[t].parent[node]) path.insert(path.begin(), node);
+      for (int32_t node = node_of_row[row]; node >= 0; node = trees[t].parent[node])
+        path.insert(path.begin(), node);
       depth.push_back(static_cast<int32_t>(path.size()) - 1);
       for (size_t d = 0; d < path.size(); ++d) {
         ancestors[i * max_depth + d] = slot[t][trees[t].kv_len + path[d]];
@@ -129,11 +137,13 @@ struct Problem {
     const Shape cache = {num_pages, c.page_size, c.kv_heads, c.head_dim};
     Buffer q_buffer(ctx, {n, c.q_heads, c.head_dim}, q_rows), k_buffer(ctx, c.type, cache, &k);
     Buffer v_buffer(ctx, c.type, cache, &v), table(ctx, {batch, max_pages}, page_table);
-    Buffer kv_len_buffer(ctx, {batch}, kv_len), seq_buffer(ctx, {n}, seq), depth_buffer(ctx, {n}, depth);
-    Buffer ancestor_buffer(ctx, {n, max_depth}, ancestors), out(ctx, ESPALIER_FP32, {n, c.q_heads, c.head_dim});
+    Buffer kv_len_buffer(ctx, {batch}, kv_len), seq_buffer(ctx, {n}, seq),
+        depth_buffer(ctx, {n}, depth);
+    Buffer ancestor_buffer(ctx, {n, max_depth}, ancestors),
+        out(ctx, ESPALIER_FP32, {n, c.q_heads, c.head_dim});
     ok(espalier_tree_attention(
-        ctx, q_buffer, k_buffer, v_buffer, table, kv_len_buffer, seq_buffer, depth_buffer, ancestor_buffer, scale(),
-        c.window, c.soft_cap, out));
+        ctx, q_buffer, k_buffer, v_buffer, table, kv_len_buffer, seq_buffer, depth_buffer,
+        ancestor_buffer, scale(), c.window, c.soft_cap, out));
     return out.read<float>(n * row_len());
   }
 
@@ -162,7 +172,8 @@ struct Problem {
           magnitude += std::fabs(product);
         }
         dot *= scale();
-        // The dot product's roundings, those of scale, and with a cap those of its division, tanh and product.
+        // The dot product's roundings, those of scale, and with a cap those of its division, tanh
+        // and product.
         double error = ((c.head_dim / 4.0 + 6) * magnitude * scale() + 2 * std::fabs(dot)) * kUlp;
         if (c.soft_cap > 0) {
           error += 6 * kUlp * c.soft_cap;
@@ -181,12 +192,16 @@ struct Problem {
           ref += score[i] / sum * value;
           largest = std::max(largest, std::fabs(value));
         }
-        // An error e of scores changes weights by a factor e^(2e) at most; then one rounding for each key and a few.
+        // An error e of scores changes weights by a factor e^(2e) at most; then one rounding for
+        // each key and a few.
         const double bound = (4 * score_error + (keys.size() + 12.0) * kUlp) * largest;
         const double error = std::fabs(out[h * c.head_dim + d] - ref);
         CHECK_MSG(
-            error <= bound, "row %d, head %d, dimension %d, %zu keys, head_dim %d, page_size %d, %s: %g, ref %g, bound %g",
-            row, h, d, keys.size(), c.head_dim, c.page_size, type_name(c.type), out[h * c.head_dim + d], ref, bound);
+            error <= bound,
+            "row %d, head %d, dimension %d, %zu keys, head_dim %d, page_size %d, %s: %g, ref %g, "
+            "bound %g",
+            row, h, d, keys.size(), c.head_dim, c.page_size, type_name(c.type),
+            out[h * c.head_dim + d], ref, bound);
       }
     }
   }
@@ -254,7 +269,9 @@ TEST(a_row_alone_among_others_and_on_other_pages_has_the_same_bits) {
         c.window = window;
         c.head_dim = head_dim;
         c.q_heads = 6;
-        Problem p(c, {{130, random_tree(33, random)}, {17, chain(20)}, {0, random_tree(11, random)}}, random);
+        Problem p(
+            c, {{130, random_tree(33, random)}, {17, chain(20)}, {0, random_tree(11, random)}},
+            random);
         const Vector whole = p.run(ctx);
         CHECK(same_bits(p.run(one_thread).data(), whole.data(), p.rows() * p.row_len()));
         for (const int count : kRowCounts) {
@@ -263,9 +280,11 @@ TEST(a_row_alone_among_others_and_on_other_pages_has_the_same_bits) {
           const Vector part = p.run(ctx, chosen);
           for (int i = 0; i < count; ++i) {
             CHECK_MSG(
-                same_bits(part.data() + i * p.row_len(), whole.data() + chosen[i] * p.row_len(), p.row_len()),
-                "row %d among %d others, window %d, head_dim %d, %s", chosen[i], count - 1, window, head_dim,
-                type_name(type));
+                same_bits(
+                    part.data() + i * p.row_len(), whole.data() + chosen[i] * p.row_len(),
+                    p.row_len()),
+                "row %d among %d others, window %d, head_dim %d, %s", chosen[i], count - 1, window,
+                head_dim, type_name(type));
           }
         }
         // The same keys and values on other pages and slots.
@@ -348,7 +367,8 @@ TEST(nan_in_a_key_reaches_only_the_rows_that_see_it) {
         const bool expected = h < 2 && (sees_node || (sees_value && d == 0));
         CHECK_MSG(
             std::isnan(out[i]) == expected && (expected || same_bits(&out[i], &clean[i], 1)),
-            "row %d, head %d, dimension %d: %g, expected %s", r, h, d, out[i], expected ? "NaN" : "as before");
+            "row %d, head %d, dimension %d: %g, expected %s", r, h, d, out[i],
+            expected ? "NaN" : "as before");
       }
     }
   }
@@ -356,9 +376,11 @@ TEST(nan_in_a_key_reaches_only_the_rows_that_see_it) {
 
 TEST(bad_arguments_are_refused_and_out_is_untouched) {
   const Context ctx;
-  Buffer q(ctx, ESPALIER_FP32, {2, 4, 8}), k(ctx, ESPALIER_BF16, {3, 16, 2, 8}), v(ctx, ESPALIER_BF16, {3, 16, 2, 8});
+  Buffer q(ctx, ESPALIER_FP32, {2, 4, 8}), k(ctx, ESPALIER_BF16, {3, 16, 2, 8}),
+      v(ctx, ESPALIER_BF16, {3, 16, 2, 8});
   Buffer table(ctx, {1, 2}, Ints{2, -1}), kv_len(ctx, {1}, Ints{16}), seq(ctx, {2}, Ints{0, 0});
-  Buffer depth(ctx, {2}, Ints{0, 1}), slots(ctx, {2, 2}, Ints{0, -1, 0, 47}), out(ctx, {2, 4, 8}, Vector(64, 7));
+  Buffer depth(ctx, {2}, Ints{0, 1}), slots(ctx, {2, 2}, Ints{0, -1, 0, 47}),
+      out(ctx, {2, 4, 8}, Vector(64, 7));
   const auto call = [&](float scale = 1, int window = 0, float cap = 0) {
     return espalier_tree_attention(
         ctx, q, k, v, table, kv_len, seq, depth, slots, scale, window, cap, out);
@@ -384,7 +406,8 @@ TEST(bad_arguments_are_refused_and_out_is_untouched) {
   refuses(call(), "depth[1] = 2, expected 0 <= depth < max_depth = 2");
   depth.write(Ints{0, 1});
   slots.write(Ints{0, -1, 0, 48});
-  refuses(call(), "ancestor_slot[3] = 48, expected 0 <= ancestor_slot < num_pages * page_size = 48");
+  refuses(
+      call(), "ancestor_slot[3] = 48, expected 0 <= ancestor_slot < num_pages * page_size = 48");
   slots.write(Ints{0, -1, 0, 47});
   Buffer odd(ctx, ESPALIER_FP32, {2, 3, 8}), odd_out(ctx, ESPALIER_FP32, {2, 3, 8});
   refuses(

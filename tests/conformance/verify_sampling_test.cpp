@@ -1,4 +1,5 @@
-// verify_sampling: the law of what is emitted, acceptance rates of known numbers, and mutants that the tests must see.
+// verify_sampling: the law of what is emitted, acceptance rates of known numbers, and mutants that
+// the tests must see.
 #include <algorithm>
 #include <functional>
 #include <numeric>
@@ -33,7 +34,8 @@ Ints draft(const Law& q, int scheme, int k, Random& random) {
   Law rest = q;
   for (int i = 0; i < k && *std::max_element(rest.begin(), rest.end()) > 0; ++i) {
     int x = draw(rest, random);
-    if (scheme == ESPALIER_POINT_MASS) x = static_cast<int>(std::max_element(rest.begin(), rest.end()) - rest.begin());
+    if (scheme == ESPALIER_POINT_MASS)
+      x = static_cast<int>(std::max_element(rest.begin(), rest.end()) - rest.begin());
     children.push_back(x);
     if (scheme != ESPALIER_WITH_REPLACEMENT) rest[x] = 0;
   }
@@ -49,12 +51,15 @@ struct Batch {
 
   explicit Batch(int v) : vocab(v) {}
 
-  int32_t add_node(int32_t node_token, int32_t node_parent, const Law& law, int node_scheme, const Law& draft_law) {
+  int32_t add_node(
+      int32_t node_token, int32_t node_parent, const Law& law, int node_scheme,
+      const Law& draft_law) {
     token.push_back(node_token);
     parent.push_back(node_parent);
     scheme.push_back(node_scheme);
     p.insert(p.end(), law.begin(), law.end());
-    q_row.push_back(node_scheme == ESPALIER_POINT_MASS ? -1 : static_cast<int32_t>(q.size()) / vocab);
+    q_row.push_back(
+        node_scheme == ESPALIER_POINT_MASS ? -1 : static_cast<int32_t>(q.size()) / vocab);
     if (node_scheme != ESPALIER_POINT_MASS) q.insert(q.end(), draft_law.begin(), draft_law.end());
     return static_cast<int32_t>(token.size()) - 1 - begin.back();
   }
@@ -72,15 +77,21 @@ struct Batch {
   };
 
   Result run(const Context& ctx) const {
-    const int64_t nodes = static_cast<int64_t>(token.size()), batch = static_cast<int64_t>(position.size());
+    const int64_t nodes = static_cast<int64_t>(token.size()),
+                  batch = static_cast<int64_t>(position.size());
     const int64_t rows = static_cast<int64_t>(q.size()) / vocab;
-    Buffer begin_b(ctx, {batch + 1}, begin), token_b(ctx, {nodes}, token), parent_b(ctx, {nodes}, parent);
+    Buffer begin_b(ctx, {batch + 1}, begin), token_b(ctx, {nodes}, token),
+        parent_b(ctx, {nodes}, parent);
     Buffer p_b(ctx, {nodes, vocab}, p), scheme_b(ctx, {nodes}, scheme), q_b(ctx, {rows, vocab}, q);
-    Buffer q_row_b(ctx, {nodes}, q_row), position_b(ctx, {batch}, position), seed_b(ctx, {batch, 2}, seed);
-    Buffer path(ctx, {nodes}, Ints(nodes, -7)), len(ctx, {batch}, Ints(batch, -7)), bonus(ctx, {batch}, Ints(batch, -7));
+    Buffer q_row_b(ctx, {nodes}, q_row), position_b(ctx, {batch}, position),
+        seed_b(ctx, {batch, 2}, seed);
+    Buffer path(ctx, {nodes}, Ints(nodes, -7)), len(ctx, {batch}, Ints(batch, -7)),
+        bonus(ctx, {batch}, Ints(batch, -7));
     const espalier_status status = espalier_verify_sampling(
-        ctx, begin_b, token_b, parent_b, p_b, scheme_b, q_b.unless(rows == 0), q_row_b, position_b, seed_b, path, len, bonus);
-    return {status, path.read<int32_t>(nodes), len.read<int32_t>(batch), bonus.read<int32_t>(batch)};
+        ctx, begin_b, token_b, parent_b, p_b, scheme_b, q_b.unless(rows == 0), q_row_b, position_b,
+        seed_b, path, len, bonus);
+    return {
+        status, path.read<int32_t>(nodes), len.read<int32_t>(batch), bonus.read<int32_t>(batch)};
   }
 };
 
@@ -111,7 +122,9 @@ Outcome run_roots(
   for (int i = 0; i < trials; ++i) {
     CHECK(r.accept_len[i] == 0 || r.accept_len[i] == 1);
     outcome.accepted += r.accept_len[i];
-    ++outcome.first[r.accept_len[i] == 1 ? batch.token[batch.begin[i] + r.path[batch.begin[i]]] : r.bonus[i]];
+    ++outcome.first
+          [r.accept_len[i] == 1 ? batch.token[batch.begin[i] + r.path[batch.begin[i]]]
+                                : r.bonus[i]];
   }
   return outcome;
 }
@@ -130,7 +143,8 @@ Law random_law(int vocab, Random& random) {
   return law;
 }
 
-constexpr int kSchemes[] = {ESPALIER_POINT_MASS, ESPALIER_WITH_REPLACEMENT, ESPALIER_WITHOUT_REPLACEMENT};
+constexpr int kSchemes[] = {
+    ESPALIER_POINT_MASS, ESPALIER_WITH_REPLACEMENT, ESPALIER_WITHOUT_REPLACEMENT};
 
 }  // namespace
 
@@ -144,11 +158,16 @@ TEST(acceptance_and_law_of_known_numbers) {
   };
   const Law a = {0.5, 0.3, 0.2}, b = {0.2, 0.5, 0.3}, c = {0.6, 0.3, 0.1};
   const Known all[] = {
-      {a, b, ESPALIER_WITH_REPLACEMENT, 1, 0.7},     {a, b, ESPALIER_WITHOUT_REPLACEMENT, 1, 0.7},
-      {a, b, ESPALIER_WITH_REPLACEMENT, 2, 0.76},    {a, b, ESPALIER_WITHOUT_REPLACEMENT, 2, 0.7 + 0.76 / 7},
-      {a, b, ESPALIER_WITHOUT_REPLACEMENT, 3, 1.0},  {b, c, ESPALIER_WITH_REPLACEMENT, 1, 0.6},
-      {b, c, ESPALIER_WITH_REPLACEMENT, 2, 0.76},    {b, c, ESPALIER_WITHOUT_REPLACEMENT, 2, 0.9},
-      {a, c, ESPALIER_POINT_MASS, 2, 0.8},           {a, a, ESPALIER_WITH_REPLACEMENT, 1, 1.0},
+      {a, b, ESPALIER_WITH_REPLACEMENT, 1, 0.7},
+      {a, b, ESPALIER_WITHOUT_REPLACEMENT, 1, 0.7},
+      {a, b, ESPALIER_WITH_REPLACEMENT, 2, 0.76},
+      {a, b, ESPALIER_WITHOUT_REPLACEMENT, 2, 0.7 + 0.76 / 7},
+      {a, b, ESPALIER_WITHOUT_REPLACEMENT, 3, 1.0},
+      {b, c, ESPALIER_WITH_REPLACEMENT, 1, 0.6},
+      {b, c, ESPALIER_WITH_REPLACEMENT, 2, 0.76},
+      {b, c, ESPALIER_WITHOUT_REPLACEMENT, 2, 0.9},
+      {a, c, ESPALIER_POINT_MASS, 2, 0.8},
+      {a, a, ESPALIER_WITH_REPLACEMENT, 1, 1.0},
   };
   const int trials = 100000;
   for (const Known& known : all) {
@@ -157,10 +176,11 @@ TEST(acceptance_and_law_of_known_numbers) {
     const double z = known.accepted == 1 ? (o.accepted >= trials - 2 ? 0 : HUGE_VAL)
                                          : statistics::deviate(o.accepted, trials, known.accepted);
     CHECK_MSG(
-        z < kLimit, "scheme %d, k %d: accepted %.4f, expected %.4f, deviate %g", known.scheme, known.k, o.rate(),
-        known.accepted, z);
+        z < kLimit, "scheme %d, k %d: accepted %.4f, expected %.4f, deviate %g", known.scheme,
+        known.k, o.rate(), known.accepted, z);
     const double law_z = statistics::deviate(o.first, known.p);
-    CHECK_MSG(law_z < kLimit, "scheme %d, k %d: deviate of the law %g", known.scheme, known.k, law_z);
+    CHECK_MSG(
+        law_z < kLimit, "scheme %d, k %d: deviate of the law %g", known.scheme, known.k, law_z);
   }
 }
 
@@ -199,7 +219,8 @@ TEST(two_emitted_tokens_have_the_targets_joint_law) {
         children.push_back({batch.add_node(x, 0, p_after[x], scheme, q_after[x]), x});
       }
       for (const auto& [node, x] : children) {
-        for (const int32_t y : draft(q_after[x], scheme, 2, random)) batch.add_node(y, node, p, 0, {});
+        for (const int32_t y : draft(q_after[x], scheme, 2, random))
+          batch.add_node(y, node, p, 0, {});
       }
       batch.end_tree(10 * i, seed, 9);
     }
@@ -209,7 +230,8 @@ TEST(two_emitted_tokens_have_the_targets_joint_law) {
     Law joint(vocab * vocab);
     for (int i = 0; i < trials; ++i) {
       Ints emitted;
-      for (int j = 0; j < r.accept_len[i]; ++j) emitted.push_back(batch.token[batch.begin[i] + r.path[batch.begin[i] + j]]);
+      for (int j = 0; j < r.accept_len[i]; ++j)
+        emitted.push_back(batch.token[batch.begin[i] + r.path[batch.begin[i] + j]]);
       emitted.push_back(r.bonus[i]);
       if (emitted.size() == 1) emitted.push_back(draw(p_after[emitted[0]], random));
       ++count[emitted[0] * vocab + emitted[1]];
@@ -229,20 +251,22 @@ TEST(children_treated_as_if_they_were_drawn_are_seen) {
   Random random(4);
   const Law p = {0.5, 0.3, 0.2}, q = {0.2, 0.5, 0.3};
   // The two most likely of q, verified as draws without replacement: the law becomes (.4, .6, 0).
-  const Outcome o = run_roots(ctx, p, q, ESPALIER_WITHOUT_REPLACEMENT, 20000, random, [] { return Ints{1, 2}; });
+  const Outcome o =
+      run_roots(ctx, p, q, ESPALIER_WITHOUT_REPLACEMENT, 20000, random, [] { return Ints{1, 2}; });
   CHECK(statistics::deviate(o.first, {0.4, 0.6, 0}) < kLimit);
   CHECK(statistics::deviate(o.first, p) > kLimit);
   // Draws without replacement, verified as draws with replacement: the law becomes (.2, .6, .2).
   const Law p2 = {0.2, 0.5, 0.3}, q2 = {0.6, 0.3, 0.1};
-  const Outcome mixed = run_roots(
-      ctx, p2, q2, ESPALIER_WITH_REPLACEMENT, 20000, random,
-      [&] { return draft(q2, ESPALIER_WITHOUT_REPLACEMENT, 2, random); });
+  const Outcome mixed = run_roots(ctx, p2, q2, ESPALIER_WITH_REPLACEMENT, 20000, random, [&] {
+    return draft(q2, ESPALIER_WITHOUT_REPLACEMENT, 2, random);
+  });
   CHECK(statistics::deviate(mixed.first, {0.2, 0.6, 0.2}) < kLimit);
   CHECK(statistics::deviate(mixed.first, p2) > kLimit);
 }
 
 TEST(mutants_of_the_rule_are_seen) {
-  // The rule written again, with known mistakes; the mistakes must be found at the sizes used above.
+  // The rule written again, with known mistakes; the mistakes must be found at the sizes used
+  // above.
   enum Mutant { kNone, kQNotRenormalised, kResidualOfTheTarget, kQNotCut, kSecondDrawForBonus };
   Random random(5);
   const auto emit = [&](const Law& p, const Law& q, int k, Mutant mutant) {
@@ -253,7 +277,8 @@ TEST(mutants_of_the_rule_are_seen) {
       const double q_mass = mutant == kQNotRenormalised ? 1 : from_mass;
       if (random.uniform() < rest[x] / mass / (from[x] / q_mass)) return static_cast<int>(x);
       if (mutant != kResidualOfTheTarget) {
-        for (size_t t = 0; t < p.size(); ++t) rest[t] = std::max(0.0, rest[t] / mass - from[t] / q_mass);
+        for (size_t t = 0; t < p.size(); ++t)
+          rest[t] = std::max(0.0, rest[t] / mass - from[t] / q_mass);
       }
       if (mutant != kQNotCut) from[x] = 0;
       from_mass = std::accumulate(from.begin(), from.end(), 0.0);
@@ -267,7 +292,8 @@ TEST(mutants_of_the_rule_are_seen) {
   };
   const Law p = {0.2, 0.5, 0.3}, q = {0.6, 0.3, 0.1};
   CHECK(deviate(p, q, kNone) < kLimit);
-  for (const Mutant mutant : {kQNotRenormalised, kResidualOfTheTarget, kQNotCut, kSecondDrawForBonus}) {
+  for (const Mutant mutant :
+       {kQNotRenormalised, kResidualOfTheTarget, kQNotCut, kSecondDrawForBonus}) {
     const double z = deviate(p, q, mutant);
     CHECK_MSG(z > kLimit, "mutant %d: deviate %g, expected above %g", mutant, z, kLimit);
   }
@@ -302,7 +328,9 @@ TEST(a_tree_alone_and_among_others_has_the_same_result) {
     alone.push_back(one);
   }
   const Batch::Result whole = all.run(ctx), single = all.run(one_thread);
-  CHECK(whole.path == single.path && whole.bonus == single.bonus && whole.accept_len == single.accept_len);
+  CHECK(
+      whole.path == single.path && whole.bonus == single.bonus &&
+      whole.accept_len == single.accept_len);
   for (int i = 0; i < 64; ++i) {
     const Batch::Result r = alone[i].run(ctx);
     CHECK_EQ(r.accept_len[0], whole.accept_len[i]);

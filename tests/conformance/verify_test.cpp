@@ -23,11 +23,14 @@ struct Trees {
 constexpr int32_t kUntouched = -77;
 
 espalier_status run(const Context& ctx, const Trees& t, Ints* path, Ints* accept_len) {
-  const int64_t nodes = static_cast<int64_t>(t.token.size()), batch = static_cast<int64_t>(t.begin.size()) - 1;
-  Buffer begin(ctx, {batch + 1}, t.begin), token(ctx, {nodes}, t.token), parent(ctx, {nodes}, t.parent);
+  const int64_t nodes = static_cast<int64_t>(t.token.size()),
+                batch = static_cast<int64_t>(t.begin.size()) - 1;
+  Buffer begin(ctx, {batch + 1}, t.begin), token(ctx, {nodes}, t.token),
+      parent(ctx, {nodes}, t.parent);
   Buffer choice(ctx, {nodes}, t.choice), path_out(ctx, {nodes}, Ints(nodes, kUntouched));
   Buffer len_out(ctx, {batch}, Ints(batch, kUntouched));
-  const espalier_status status = espalier_verify(ctx, begin, token, parent, choice, path_out, len_out);
+  const espalier_status status =
+      espalier_verify(ctx, begin, token, parent, choice, path_out, len_out);
   *path = path_out.read<int32_t>(nodes);
   *accept_len = len_out.read<int32_t>(batch);
   return status;

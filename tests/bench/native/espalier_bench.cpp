@@ -1,6 +1,6 @@
-// Times of the CPU ops next to their floor: bytes that must be read, at the speed of a plain streaming read of the same
-// threads in the same run. Cases take turns, one round after the other, and medians are printed, so that a disturbance hits
-// all alike.
+// Times of the CPU ops next to their floor: bytes that must be read, at the speed of a plain
+// streaming read of the same threads in the same run. Cases take turns, one round after the other,
+// and medians are printed, so that a disturbance hits all alike.
 //
 // With one thread, --cpu-time counts the time of that thread and not the wall's.
 //
@@ -23,7 +23,8 @@ namespace {
 
 using namespace espalier;
 
-bool cpu_clock = false;  // time of this thread instead of the wall's: what a busy machine takes away does not count
+// Time of this thread instead of the wall's: what a busy machine takes away does not count.
+bool cpu_clock = false;
 
 double now() {
   timespec t;
@@ -48,14 +49,15 @@ uint64_t read_all(ThreadPool& pool, const std::vector<uint16_t>& data) {
   using Words = uint64_t __attribute__((vector_size(32)));
   const Words* words = reinterpret_cast<const Words*>(data.data());
   std::atomic<uint64_t> total{0};
-  pool.parallel_for(static_cast<int64_t>(data.size() / 16), 1 << 14, [&](int64_t begin, int64_t end) {
-    Words sum[8] = {};
-    for (int64_t i = begin; i + 8 <= end; i += 8) {
-      for (int j = 0; j < 8; ++j) sum[j] += words[i + j];
-    }
-    for (int j = 1; j < 8; ++j) sum[0] += sum[j];
-    total += sum[0][0] + sum[0][1] + sum[0][2] + sum[0][3];
-  });
+  pool.parallel_for(
+      static_cast<int64_t>(data.size() / 16), 1 << 14, [&](int64_t begin, int64_t end) {
+        Words sum[8] = {};
+        for (int64_t i = begin; i + 8 <= end; i += 8) {
+          for (int j = 0; j < 8; ++j) sum[j] += words[i + j];
+        }
+        for (int j = 1; j < 8; ++j) sum[0] += sum[j];
+        total += sum[0][0] + sum[0][1] + sum[0][2] + sum[0][3];
+      });
   return total;
 }
 
@@ -66,8 +68,9 @@ class Bench {
     std::normal_distribution<float> normal;
     floats_.resize(std::max<size_t>(64 * 14336, 64 * 128256 / 8));
     for (float& x : floats_) x = 2.5f * normal(engine);  // as logits, neither flat nor peaked
-    weight_.resize(28672 * 4096);  // 235 MB of bf16
-    for (size_t i = 0; i < weight_.size(); ++i) weight_[i] = static_cast<uint16_t>(0x3c00 + (engine() & 0x83ff));
+    weight_.resize(28672 * 4096);                        // 235 MB of bf16
+    for (size_t i = 0; i < weight_.size(); ++i)
+      weight_[i] = static_cast<uint16_t>(0x3c00 + (engine() & 0x83ff));
     out_.resize(64 * 128256);
     kv_ = static_cast<uint16_t*>(backend_->allocate(2 * kKvElements));
     std::copy_n(weight_.data(), kKvElements, kv_);
@@ -78,7 +81,8 @@ class Bench {
   Bench& operator=(const Bench&) = delete;
 
   void add_streaming_read() {
-    add("streaming read", "235 MB", "-", 2.0 * weight_.size(), [this] { sink_ = read_all(pool_, weight_); });
+    add("streaming read", "235 MB", "-", 2.0 * weight_.size(),
+        [this] { sink_ = read_all(pool_, weight_); });
   }
 
   void add_gemm(const char* name, int64_t m, int64_t n, int64_t k, bool gate) {
@@ -130,10 +134,12 @@ class Bench {
     args.num_kv_heads = kv_heads;
     args.head_dim = head_dim;
     add("tree_attention", shape("rows %lld, kv_len %lld, 32/8 heads of 128", rows, kv_len), "bf16",
-        2.0 * 2 * kv_len * kv_heads * head_dim, [this, args, tables] { backend_->tree_attention(args); });
+        2.0 * 2 * kv_len * kv_heads * head_dim,
+        [this, args, tables] { backend_->tree_attention(args); });
   }
 
-  void add_sample(int64_t rows, int32_t vocab, const char* what, const espalier_sampling& sampling) {
+  void add_sample(
+      int64_t rows, int32_t vocab, const char* what, const espalier_sampling& sampling) {
     auto samplings = std::make_shared<std::vector<espalier_sampling>>(rows, sampling);
     auto ints = std::make_shared<std::vector<int32_t>>(4 * rows + 1, 0);
     SampleArgs args{};
@@ -159,7 +165,8 @@ class Bench {
   }
 
   void add_rms_norm(int64_t rows) {
-    const RmsNormArgs args{floats_.data(), weight_.data(), Type::kBf16, 1e-5f, out_.data(), rows, 4096};
+    const RmsNormArgs args{floats_.data(), weight_.data(), Type::kBf16, 1e-5f,
+                           out_.data(),    rows,           4096};
     add("rms_norm", shape("rows %lld, hidden 4096", rows), "fp32", 8.0 * rows * 4096,
         [this, args] { backend_->rms_norm(args); });
   }
@@ -187,20 +194,24 @@ class Bench {
     }
     const double bandwidth = cases_[0].bytes / median(cases_[0].seconds);
     std::printf(
-        "%d threads%s, %s, streaming read %.1f GB/s, median of %d rounds\n", pool_.num_threads(), cpu_clock ? " (CPU time)" : "", cpu_instructions(),
-        bandwidth / 1e9, rounds);
-    std::printf("%-15s %-42s %-5s %10s %10s %8s\n", "op", "shape", "type", "time us", "floor us", "floor/time");
+        "%d threads%s, %s, streaming read %.1f GB/s, median of %d rounds\n", pool_.num_threads(),
+        cpu_clock ? " (CPU time)" : "", cpu_instructions(), bandwidth / 1e9, rounds);
+    std::printf(
+        "%-15s %-42s %-5s %10s %10s %8s\n", "op", "shape", "type", "time us", "floor us",
+        "floor/time");
     for (const Case& c : cases_) {
       if (!is_wanted(c)) continue;
       const double time = median(c.seconds), floor = c.bytes / bandwidth;
       std::printf(
-          "%-15s %-42s %-5s %10.1f %10.1f %7.0f%%\n", c.op.c_str(), c.shape.c_str(), c.type.c_str(), time * 1e6,
-          floor * 1e6, 100 * floor / time);
+          "%-15s %-42s %-5s %10.1f %10.1f %7.0f%%\n", c.op.c_str(), c.shape.c_str(), c.type.c_str(),
+          time * 1e6, floor * 1e6, 100 * floor / time);
     }
   }
 
  private:
-  void add(const char* op, const std::string& shape, const char* type, double bytes, std::function<void()> run) {
+  void add(
+      const char* op, const std::string& shape, const char* type, double bytes,
+      std::function<void()> run) {
     cases_.push_back({op, shape, type, bytes, std::move(run), {}});
   }
 
