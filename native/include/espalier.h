@@ -233,7 +233,7 @@ ESPALIER_API espalier_status espalier_session_prefill(
 /**
  * One pass of the model over a ragged batch of draft trees. Node 0 of a tree is the sequence's last token, whose KV is
  * not in the cache yet; plain decoding is a tree of one node. The scores stay in the session until the next forward,
- * prefill, commit or rollback.
+ * prefill or rollback; after a commit logits and hidden states can still be read.
  *
  *   batch        number of trees, one per sequence
  *   seq          [batch]             i32  sequences, all different

@@ -177,6 +177,7 @@ void Session::drop_scores() {
     cache_.truncate(&s.pages, s.length());
   }
   batch_ = {};
+  committed_ = false;
 }
 
 // ----------------------------------------------------------------------------------------------------------- checks
@@ -193,6 +194,13 @@ void Session::check_tokens(const int32_t* token, int32_t count) const {
 
 void Session::need_scores() const {
   if (batch_.empty()) fail(ESPALIER_INVALID_STATE, "no scores, expected a forward before");
+}
+
+void Session::need_uncommitted() const {
+  need_scores();
+  if (committed_) {
+    fail(ESPALIER_INVALID_STATE, "the last forward is committed, expected a forward before");
+  }
 }
 
 void Session::check_node(int32_t node, const char* what) const {
@@ -502,7 +510,7 @@ void Session::verify(int32_t* choice, int32_t* path, int32_t* accept_len) {
   need(choice, "choice");
   need(path, "path");
   need(accept_len, "accept_len");
-  need_scores();
+  need_uncommitted();
   const size_t n = static_cast<size_t>(batch_.num_nodes()),
                batch = static_cast<size_t>(batch_.size());
   int32_t* ints = verify_ints_.at_least<int32_t>(device_, 2 * batch + 1 + 5 * n);
@@ -544,7 +552,7 @@ void Session::verify_sampling(
   need(path, "path");
   need(accept_len, "accept_len");
   need(bonus, "bonus");
-  need_scores();
+  need_uncommitted();
   const size_t n = static_cast<size_t>(batch_.num_nodes()),
                batch = static_cast<size_t>(batch_.size());
   if (q != nullptr) check_laws(*q, device_, config_.vocab);
@@ -618,7 +626,7 @@ void Session::verify_sampling(
 void Session::commit(const int32_t* path, const int32_t* accept_len) {
   need(path, "path");
   need(accept_len, "accept_len");
-  need_scores();
+  need_uncommitted();
   std::vector<int32_t> from, to;
   for (int32_t b = 0; b < batch_.size(); ++b) {
     const int32_t first = batch_.tree_begin[b], tree_len = batch_.tree_begin[b + 1] - first;
@@ -650,7 +658,11 @@ void Session::commit(const int32_t* path, const int32_t* accept_len) {
     for (int32_t i = 0; i < accept_len[b]; ++i)
       s.tokens.push_back(batch_.token[first + path[first + i]]);
   }
-  drop_scores();
+  for (int32_t seq : batch_.seq) {
+    Sequence& s = sequence(seq);
+    cache_.truncate(&s.pages, s.length());
+  }
+  committed_ = true;
 }
 
 void Session::draw(
@@ -659,7 +671,7 @@ void Session::draw(
   if (num_nodes < 1) fail(ESPALIER_INVALID_ARGUMENT, "num_nodes = %d, expected >= 1", num_nodes);
   need(node, "node");
   need(token, "token");
-  need_scores();
+  need_uncommitted();
   const int32_t most = std::min(kMaxTopK, config_.vocab);
   if (k < 1 || k > most) fail(ESPALIER_INVALID_ARGUMENT, "k = %d, expected 1 to %d", k, most);
   if (noise != ESPALIER_TARGET_NOISE && noise != ESPALIER_DRAFT_NOISE) {

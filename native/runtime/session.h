@@ -72,6 +72,7 @@ class Session {
   void check_tokens(const int32_t* token, int32_t count) const;
   void check_node(int32_t node, const char* what) const;
   void need_scores() const;
+  void need_uncommitted() const;
   [[noreturn]] void fail_bad_logits(int32_t node) const;
 
   /** Lays out the batch: positions, slots and ancestor tables. Gives every tree its pages. */
@@ -95,7 +96,8 @@ class Session {
   KvCache cache_;
   std::map<int32_t, Sequence> sequences_;
   int32_t next_sequence_ = 0;
-  Batch batch_;  // empty when there are no scores
+  Batch batch_;             // empty when there are no scores
+  bool committed_ = false;  // the batch was committed: its scores can only be read
 
   // Placement of the batch, in one piece on the host and on the device.
   std::vector<int32_t> placement_;

@@ -560,6 +560,33 @@ TEST(bad_calls_are_refused_and_change_nothing) {
   CHECK_EQ(s.length(seq), 5);
 }
 
+TEST(scores_can_be_read_after_a_commit_and_nothing_else) {
+  const Fixture f;
+  Session s(f);
+  const int32_t seq = s.create();
+  s.forward({seq}, {0, 2}, {4, 5}, {-1, 0});
+  const Logits before = s.logits(1);
+  const Tokens path = {1, 0};
+  const int32_t one = 1, zero = 0;
+  ok(espalier_session_commit(s.handle, path.data(), &one));
+  CHECK(same_bits(s.logits(1), before));
+  int32_t token[2], accept_len;
+  CHECK(fails(
+      espalier_session_commit(s.handle, path.data(), &one), ESPALIER_INVALID_STATE,
+      "is committed"));
+  CHECK(fails(
+      espalier_session_verify(s.handle, token, token, &accept_len), ESPALIER_INVALID_STATE,
+      "is committed"));
+  CHECK(fails(
+      espalier_session_draw(
+          s.handle, 1, &zero, 1, ESPALIER_TARGET_NOISE, token, nullptr, nullptr, 0),
+      ESPALIER_INVALID_STATE, "is committed"));
+  CHECK_EQ(s.length(seq), 2);
+  s.forward({seq}, {0, 1}, {6}, {-1});
+  ok(espalier_session_commit(s.handle, path.data(), &zero));
+  CHECK_EQ(s.length(seq), 3);
+}
+
 TEST(the_context_of_the_model_ends_where_the_config_says) {
   RandomModel m;
   m.max_positions = 20;

@@ -3,9 +3,8 @@ package org.espalier;
 import org.jspecify.annotations.Nullable;
 
 /**
- * What the target computed for the nodes of one draft tree. Top tokens and choices can be read
- * until the session's next forward pass; logits, hidden states and draws only until its next
- * commit, prefill or rollback.
+ * What the target computed for the nodes of one draft tree. It can be read until the session's next
+ * forward pass, prefill or rollback; draws only until its next commit.
  */
 public final class Scores {
   private final Session session;
