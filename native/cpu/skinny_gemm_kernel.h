@@ -2,6 +2,7 @@
 // each_path.h.
 
 constexpr int kStep = 2 * kLanes;  // elements of k that are read at a time, as a pair of vectors
+constexpr bool kManyRegisters = kLanes == 16;  // 32 vector registers, otherwise 16
 
 /** The first or the second vector of a pair: elements 0 .. kLanes - 1, or kLanes .. kStep - 1. */
 template <int HALF, class T>
@@ -23,7 +24,10 @@ inline Vec load_half(const Bf16* p) {
  * Rows of x in a tile: as many as there are, rounded up to a width that tiles exist for. More rows
  *      take several tiles.
  */
-inline int tile_rows(int64_t num_x) { return num_x <= 1 ? 1 : num_x == 2 ? 2 : 4; }
+inline int tile_rows(int64_t num_x) {
+  if (num_x <= 2) return num_x <= 1 ? 1 : 2;
+  return num_x <= 4 || !kManyRegisters ? 4 : 8;
+}
 
 /** Floats of the packed form of num_x rows of x. */
 int64_t packed_len(int64_t k, int64_t num_x) {
@@ -135,12 +139,16 @@ template <class T>
 void gemm_rows(
     const T* w, int64_t k, int64_t n_begin, int64_t n_end, const float* packed, int64_t num_x,
     float* out, int64_t ld) {
-  constexpr bool kManyRegisters = kLanes == 16;  // 32 vector registers, otherwise 16
   switch (tile_rows(num_x)) {
     case 1:
       return gemm_strip<kManyRegisters ? 8 : 6, 1>(w, k, n_begin, n_end, packed, num_x, out, ld);
     case 2:
       return gemm_strip<kManyRegisters ? 8 : 4, 2>(w, k, n_begin, n_end, packed, num_x, out, ld);
+    case 8:
+      if constexpr (kManyRegisters) {
+        return gemm_strip<3, 8>(w, k, n_begin, n_end, packed, num_x, out, ld);
+      }
+      [[fallthrough]];
     default:
       return gemm_strip<kManyRegisters ? 6 : 3, 4>(w, k, n_begin, n_end, packed, num_x, out, ld);
   }
