@@ -241,6 +241,7 @@ TEST(draws_have_the_processed_law) {
       // The test can fail: a law at a total variation of about 0.05 is seen.
       std::vector<double> other = processed(logits, s, {});
       const auto kept = std::count_if(other.begin(), other.end(), [](double p) { return p > 0; });
+      if (kept == 1) continue;  // a law of one token has no neighbour among its tokens
       *std::max_element(other.begin(), other.end()) -= 0.05;
       for (double& p : other) p += p > 0 ? 0.05 / static_cast<double>(kept) : 0;
       CHECK(statistics::deviate(count, other) > statistics::kLimit);
