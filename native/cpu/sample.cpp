@@ -30,10 +30,6 @@ constexpr float kLeastZ = -87.0f;
 
 bool is_greedy(const espalier_sampling& s) { return s.temperature <= 1e-5f || s.top_k == 1; }
 
-bool has_penalties(const espalier_sampling& s) {
-  return s.repetition_penalty != 1 || s.presence_penalty != 0 || s.frequency_penalty != 0;
-}
-
 /** Works on one row after the other; keeps its memory between them. */
 class Sampler {
  public:

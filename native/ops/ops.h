@@ -35,6 +35,28 @@ constexpr int64_t type_bytes(Type type) {
   return 0;
 }
 
+/** The type as error texts spell it. */
+constexpr const char* type_name(Type type) {
+  switch (type) {
+    case Type::kFp32:
+      return "fp32";
+    case Type::kBf16:
+      return "bf16";
+    case Type::kFp16:
+      return "fp16";
+    case Type::kI32:
+      return "i32";
+    case Type::kU64:
+      return "u64";
+  }
+  return "?";
+}
+
+/** Whether the context of a row changes its logits. */
+inline bool has_penalties(const espalier_sampling& s) {
+  return s.repetition_penalty != 1 || s.presence_penalty != 0 || s.frequency_penalty != 0;
+}
+
 /** A matrix as a model folder holds it, [n, k] row major, and what the backend made of it at load. */
 struct Weight {
   const void* data = nullptr;  // [n, k], on the device

@@ -37,22 +37,6 @@ std::string processor_name() {
 
 int default_threads() { return std::max(1u, std::thread::hardware_concurrency()); }
 
-const char* type_name(Type type) {
-  switch (type) {
-    case Type::kFp32:
-      return "fp32";
-    case Type::kBf16:
-      return "bf16";
-    case Type::kFp16:
-      return "fp16";
-    case Type::kI32:
-      return "i32";
-    case Type::kU64:
-      return "u64";
-  }
-  return "?";
-}
-
 /** A buffer's description after its checks, without memory. */
 std::unique_ptr<espalier_buffer> describe(
     espalier_context* ctx, int32_t type, int32_t rank, const int64_t* shape,
@@ -163,7 +147,7 @@ espalier_status espalier_context_create(
     }
     auto made = std::make_unique<espalier_context>();
     made->device = std::make_shared<Device>();
-    made->device->backend = make_cpu_backend(num_threads == 0 ? default_threads() : num_threads);
+    made->device->backend = make_cpu_backend(num_threads);
     *ctx = made.release();
   });
 }

@@ -17,11 +17,6 @@ using ll = long long;
 
 constexpr int32_t kMostBest = 64;  // largest k of top_k and sample
 
-const char* type_name(Type type) {
-  static const char* const names[] = {"fp32", "bf16", "fp16", "i32", "u64"};
-  return names[static_cast<int32_t>(type)];
-}
-
 /** A length that several arguments share: the first one sets it, the others must agree. */
 struct Dim {
   const char* name;

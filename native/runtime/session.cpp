@@ -21,10 +21,6 @@ espalier_sampling greedy() {
   return s;
 }
 
-bool has_penalties(const espalier_sampling& s) {
-  return s.repetition_penalty != 1 || s.presence_penalty != 0 || s.frequency_penalty != 0;
-}
-
 int32_t page_size_of(const espalier_session_options& o) {
   const int32_t size = o.page_size == 0 ? 16 : o.page_size;
   if (size != 16 && size != 32 && size != 64 && size != 128) {
