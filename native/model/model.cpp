@@ -86,6 +86,7 @@ NamedWeight Model::load(const std::string& name, std::vector<int64_t> shape) {
   const int64_t n = shape.size() == 1 ? 1 : shape[0], k = shape.back();
   w.weight = device_->backend->prepare_weight(view.data, view.type, n, k);
   all_.push_back(w);
+  check(*device_->backend);
   return w;
 }
 

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "espalier.h"
 
@@ -136,7 +137,7 @@ struct SampleArgs {
   const int32_t* history;             // tokens of the rows' contexts
   const int32_t* history_begin;       // [rows + 1]
   const int32_t* position;            // [rows] position of the token that is drawn
-  const espalier_sampling* sampling;  // [rows], host memory
+  const espalier_sampling* sampling;  // [rows]
   int32_t noise;                      // ESPALIER_TARGET_NOISE or ESPALIER_DRAFT_NOISE
   int32_t* token;                     // [rows, k]; -1 behind the law's last token, and in bad rows
   float* log_prob;                    // [rows, k], or null
@@ -170,13 +171,25 @@ struct CommitKvArgs {
   int64_t num_moves, num_layers, num_slots, row_bytes;
 };
 
-/** One device in use: its memory, and its ops in the order of their calls. Used by one thread at a time. */
+/** The first failure of a backend, as the call that meets it returns it. */
+struct Failure {
+  espalier_status status = ESPALIER_OK;
+  char text[1024] = "";
+};
+
+/**
+ * One device in use: its memory, and its ops in the order of their calls. Used by one thread at a time.
+ *
+ * The CPU backend throws. A backend of another library throws nothing, because each has a C++ runtime of its own: it
+ * keeps its first failure, ops behind that do nothing, and check (runtime/objects.h) throws it on this side.
+ */
 class Backend {
  public:
   virtual ~Backend() = default;
 
-  virtual int32_t kind() const = 0;          // ESPALIER_CPU or ESPALIER_CUDA
-  virtual void* allocate(size_t bytes) = 0;  // zeroed and 64-byte aligned; throws std::bad_alloc
+  virtual int32_t kind() const = 0;              // ESPALIER_CPU or ESPALIER_CUDA
+  virtual Failure take_failure() { return {}; }  // and forgets it
+  virtual void* allocate(size_t bytes) = 0;      // zeroed and 64-byte aligned
   virtual void release(void* data) = 0;
   virtual void upload(void* to, const void* from, size_t bytes) = 0;
   virtual void download(
@@ -187,6 +200,21 @@ class Backend {
   /** A weight of a model: the host's mapping itself on the CPU, a copy in the device's layout elsewhere. */
   virtual Weight prepare_weight(const void* host, Type type, int64_t n, int64_t k) = 0;
   virtual void release_weight(const Weight& weight) = 0;
+
+  /**
+   * A step is a list of ops that are the same, arguments and all, whenever `owner` and `shape` are: what differs from
+   * step to step lies in device memory. True asks the caller for the ops and end_step, which makes sure that they run;
+   * with false they run already, as they were recorded.
+   */
+  virtual bool begin_step(uint64_t owner, const std::vector<int32_t>& shape) {
+    (void)owner, (void)shape;
+    return true;
+  }
+  virtual void end_step() {}
+  /** Forgets what was recorded of an owner: its memory moved or goes. */
+  virtual void drop_steps(uint64_t owner) { (void)owner; }
+  /** The rows of a step are filled up to a multiple of this, single ones excepted, so that there are fewer shapes. */
+  virtual int32_t row_tile() const { return 1; }
 
   virtual void embed(const EmbedArgs& args) = 0;
   virtual void rms_norm(const RmsNormArgs& args) = 0;

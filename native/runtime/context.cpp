@@ -159,6 +159,7 @@ espalier_status espalier_synchronize(espalier_context* ctx) {
     need(ctx, "ctx");
     Claim claim(*ctx->device);
     ctx->device->backend->synchronize();
+    check(*ctx->device->backend);
   });
 }
 
@@ -169,6 +170,7 @@ espalier_status espalier_buffer_create(
     auto made = describe(ctx, type, rank, shape, buffer);
     made->data =
         ctx->device->backend->allocate(static_cast<size_t>(std::max<int64_t>(made->bytes(), 1)));
+    check(*ctx->device->backend);
     made->owned = true;
     *buffer = made.release();
   });
@@ -202,6 +204,7 @@ espalier_status espalier_buffer_write(espalier_buffer* buffer, const void* data,
     check_copy(buffer, data, bytes);
     Claim claim(*buffer->device);
     buffer->device->backend->upload(buffer->data, data, static_cast<size_t>(bytes));
+    check(*buffer->device->backend);
   });
 }
 
@@ -210,5 +213,6 @@ espalier_status espalier_buffer_read(const espalier_buffer* buffer, void* data, 
     check_copy(buffer, data, bytes);
     Claim claim(*buffer->device);
     buffer->device->backend->download(data, buffer->data, static_cast<size_t>(bytes));
+    check(*buffer->device->backend);
   });
 }

@@ -1,6 +1,11 @@
 #include "runtime/kv_cache.h"
 
 namespace espalier {
+namespace {
+
+constexpr size_t kMostMoves = 4096;  // for which there is memory from the start
+
+}  // namespace
 
 KvCache::KvCache(
     std::shared_ptr<Device> device, int32_t num_layers, int64_t num_pages, int32_t page_size,
@@ -20,6 +25,7 @@ KvCache::KvCache(
   }
   k_ = Memory(device_, static_cast<size_t>(bytes));
   v_ = Memory(device_, static_cast<size_t>(bytes));
+  moves_.reserve(device_, kMostMoves * 2 * sizeof(int32_t));
   for (int64_t page = num_pages - 1; page >= 0; --page) free_.push_back(static_cast<int32_t>(page));
 }
 
@@ -87,17 +93,17 @@ std::vector<int32_t> KvCache::share(const std::vector<int32_t>& pages, int32_t l
 void KvCache::move(const std::vector<int32_t>& from, const std::vector<int32_t>& to) {
   const int64_t n = static_cast<int64_t>(from.size());
   if (n == 0) return;
-  int32_t* on_device = moves_.at_least<int32_t>(device_, 2 * from.size());
-  device_->backend->upload(on_device, from.data(), from.size() * sizeof(int32_t));
-  device_->backend->upload(on_device + n, to.data(), to.size() * sizeof(int32_t));
+  moves_.clear();
+  const size_t at_from = moves_.put(from), at_to = moves_.put(to);
+  moves_.send(device_);
   CommitKvArgs args{};
-  args.from = on_device;
-  args.to = on_device + n;
+  args.from = moves_.at<int32_t>(at_from);
+  args.to = moves_.at<int32_t>(at_to);
   args.k_cache = k_.as<void>();
   args.v_cache = v_.as<void>();
   args.num_moves = n;
   args.num_layers = num_layers_;
-  args.num_slots = num_pages_ * page_size_;
+  args.num_slots = num_slots();
   args.row_bytes = row_bytes_;
   device_->backend->commit_kv(args);
 }

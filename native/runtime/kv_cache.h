@@ -40,10 +40,13 @@ class KvCache {
   void* v_layer(int32_t layer) const { return v_.as<char>() + layer * layer_bytes(); }
   Type type() const { return type_; }
   int32_t page_size() const { return page_size_; }
+  /** Slot of a page that belongs to nobody: for the i-th of the rows that only fill up a step, i < page_size. */
+  int32_t spare_slot(int32_t i) const { return static_cast<int32_t>(num_pages_) * page_size_ + i; }
   int64_t num_free() const { return static_cast<int64_t>(free_.size()); }
 
  private:
-  int64_t layer_bytes() const { return num_pages_ * page_size_ * row_bytes_; }
+  int64_t num_slots() const { return (num_pages_ + 1) * page_size_; }  // the last page is the spare
+  int64_t layer_bytes() const { return num_slots() * row_bytes_; }
   int32_t take();
   void drop(int32_t page);
 
@@ -51,10 +54,10 @@ class KvCache {
   int32_t num_layers_, page_size_;
   int64_t num_pages_, row_bytes_;
   Type type_;
-  Memory k_, v_;                 // [num_layers, num_pages, page_size, num_kv_heads, head_dim]
+  Memory k_, v_;                 // [num_layers, num_pages + 1, page_size, num_kv_heads, head_dim]
   std::vector<int32_t> owners_;  // [num_pages] sequences that have the page
   std::vector<int32_t> free_;
-  Scratch moves_;  // [2, num_moves] on the device
+  Parcel moves_;
 };
 
 }  // namespace espalier

@@ -2,8 +2,10 @@
 #ifndef ESPALIER_RUNTIME_OBJECTS_H
 #define ESPALIER_RUNTIME_OBJECTS_H
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -18,6 +20,12 @@ struct Device {
   std::unique_ptr<Backend> backend;
   std::atomic<bool> in_use{false};
 };
+
+/** Throws what a backend of another library kept instead of throwing. */
+inline void check(Backend& backend) {
+  const Failure failure = backend.take_failure();
+  if (failure.status != ESPALIER_OK) fail(failure.status, "%s", failure.text);
+}
 
 /** Claims a device for one call; a second thread meanwhile gets ESPALIER_INVALID_STATE. */
 class Claim {
@@ -42,7 +50,9 @@ class Memory {
  public:
   Memory() = default;
   Memory(std::shared_ptr<Device> device, size_t bytes)
-      : device_(std::move(device)), data_(device_->backend->allocate(bytes)) {}
+      : device_(std::move(device)), data_(device_->backend->allocate(bytes)) {
+    check(*device_->backend);
+  }
   Memory(Memory&& other) noexcept { *this = std::move(other); }
   Memory& operator=(Memory&& other) noexcept {
     std::swap(device_, other.device_);
@@ -63,14 +73,15 @@ class Memory {
   void* data_ = nullptr;
 };
 
-/** Memory that grows to the largest size asked for; growing loses the content. */
+/** Memory that grows to the largest size asked for, at least twofold; growing loses the content. */
 class Scratch {
  public:
   template <class T>
   T* at_least(const std::shared_ptr<Device>& device, size_t count) {
     if (count * sizeof(T) > bytes_) {
-      memory_ = Memory(device, count * sizeof(T));
-      bytes_ = count * sizeof(T);
+      const size_t bytes = std::max(count * sizeof(T), 2 * bytes_);
+      memory_ = Memory(device, bytes);
+      bytes_ = bytes;
     }
     return memory_.as<T>();
   }
@@ -78,6 +89,44 @@ class Scratch {
  private:
   Memory memory_;
   size_t bytes_ = 0;
+};
+
+/** Vectors that go to the device in one piece. Where a part lies follows from the sizes of the parts before it. */
+class Parcel {
+ public:
+  /** Takes memory for parcels of that size. */
+  void reserve(const std::shared_ptr<Device>& device, size_t bytes) {
+    begin_ = memory_.at_least<char>(device, bytes);
+  }
+  void clear() { bytes_.clear(); }
+
+  /** Adds a vector; its place is for at(). */
+  template <class T>
+  size_t put(const std::vector<T>& part) {
+    const size_t place = (bytes_.size() + kAlignment - 1) / kAlignment * kAlignment;
+    bytes_.resize(place + part.size() * sizeof(T));
+    if (!part.empty()) std::memcpy(bytes_.data() + place, part.data(), part.size() * sizeof(T));
+    return place;
+  }
+
+  /** Uploads the parts. True when the parcel outgrew its memory, so that none of the old addresses holds. */
+  bool send(const std::shared_ptr<Device>& device) {
+    const char* old = begin_;
+    begin_ = memory_.at_least<char>(device, bytes_.size());
+    device->backend->upload(begin_, bytes_.data(), bytes_.size());
+    return begin_ != old;
+  }
+
+  template <class T>
+  T* at(size_t place) const {
+    return reinterpret_cast<T*>(begin_ + place);
+  }
+
+ private:
+  static constexpr size_t kAlignment = 64;
+  std::vector<char> bytes_;
+  Scratch memory_;
+  char* begin_ = nullptr;
 };
 
 /** Throws unless a handle or an out parameter is there. */

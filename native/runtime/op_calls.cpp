@@ -54,6 +54,12 @@ class OpCall {
   bool on_cpu() const { return backend().kind() == ESPALIER_CPU; }
   const std::shared_ptr<Device>& device() const { return device_; }
 
+  template <class Args>
+  void run(void (Backend::*op)(const Args&), const Args& args) const {
+    (backend().*op)(args);
+    check(backend());
+  }
+
   /** Checks a buffer and returns its data. Dimensions that nobody has set yet take its lengths. */
   template <class T>
   T* data(
@@ -258,7 +264,7 @@ espalier_status espalier_embed(
     check_apart(out, "out", {{table, "table"}, {token, "token"}});
     args.table = weight_of(table);
     args.rows = rows.value;
-    call.backend().embed(args);
+    call.run(&Backend::embed, args);
   });
 }
 
@@ -282,7 +288,7 @@ espalier_status espalier_rms_norm(
     args.eps = eps;
     args.rows = rows.value;
     args.hidden = hidden.value;
-    call.backend().rms_norm(args);
+    call.run(&Backend::rms_norm, args);
   });
 }
 
@@ -325,7 +331,7 @@ espalier_status espalier_skinny_gemm(
     args.bias = weight_of(bias);
     args.up_bias = weight_of(up_bias);
     args.m = m.value;
-    call.backend().skinny_gemm(args);
+    call.run(&Backend::skinny_gemm, args);
   });
 }
 
@@ -371,7 +377,7 @@ espalier_status espalier_rope_and_append(
     args.num_q_heads = bounded(num_q_heads, 0);
     args.num_kv_heads = bounded(cache.heads, 1);
     args.head_dim = bounded(cache.head_dim, 2);
-    call.backend().rope_and_append(args);
+    call.run(&Backend::rope_and_append, args);
   });
 }
 
@@ -459,7 +465,7 @@ espalier_status espalier_tree_attention(
     args.window = window;
     args.soft_cap = soft_cap;
     args.rows = rows.value;
-    call.backend().tree_attention(args);
+    call.run(&Backend::tree_attention, args);
   });
 }
 
@@ -477,7 +483,7 @@ espalier_status espalier_top_k(
     check_apart(idx, "idx", {{x, "x"}, {value, "value"}});
     check_apart(value, "value", {{x, "x"}});
     args.rows = rows.value;
-    call.backend().top_k(args);
+    call.run(&Backend::top_k, args);
   });
 }
 
@@ -534,15 +540,19 @@ espalier_status espalier_sample(
          {history_begin, "history_begin"},
          {position, "position"}});
     const std::vector<espalier_sampling> samplings(static_cast<size_t>(rows.value), *sampling);
-    const size_t bad_bytes = samplings.size() * sizeof(int32_t);
-    const Memory bad(call.device(), std::max<size_t>(bad_bytes, 1));
-    args.sampling = samplings.data();
+    const size_t bad_bytes = samplings.size() * sizeof(int32_t),
+                 sampling_bytes = samplings.size() * sizeof(espalier_sampling);
+    const Memory bad(call.device(), std::max<size_t>(bad_bytes, 1)),
+        laws(call.device(), std::max<size_t>(sampling_bytes, 1));
+    call.backend().upload(laws.as<void>(), samplings.data(), sampling_bytes);
+    args.sampling = laws.as<espalier_sampling>();
     args.noise = noise;
     args.bad = bad.as<int32_t>();
     args.rows = rows.value;
-    call.backend().sample(args);
+    call.run(&Backend::sample, args);
     std::vector<int32_t> is_bad(samplings.size());
     call.backend().download(is_bad.data(), args.bad, bad_bytes);
+    check(call.backend());
     const auto first = std::find_if(is_bad.begin(), is_bad.end(), [](int32_t b) { return b != 0; });
     if (first != is_bad.end()) {
       fail(
@@ -580,7 +590,7 @@ espalier_status espalier_verify(
     check_apart(
         accept_len, "accept_len",
         {{tree_begin, "tree_begin"}, {token, "token"}, {parent, "parent"}, {choice, "choice"}});
-    call.backend().verify(args);
+    call.run(&Backend::verify, args);
   });
 }
 
@@ -643,7 +653,7 @@ espalier_status espalier_verify_sampling(
     check_apart(bonus, "bonus", inputs);
     check_apart(path, "path", {{accept_len, "accept_len"}, {bonus, "bonus"}});
     check_apart(accept_len, "accept_len", {{bonus, "bonus"}});
-    call.backend().verify_sampling(args);
+    call.run(&Backend::verify_sampling, args);
   });
 }
 
@@ -674,6 +684,6 @@ espalier_status espalier_commit_kv(
     args.num_moves = moves.value;
     args.num_layers = num_layers;
     args.row_bytes = cache.heads.value * cache.head_dim.value * type_bytes(cache.type);
-    call.backend().commit_kv(args);
+    call.run(&Backend::commit_kv, args);
   });
 }

@@ -1,6 +1,7 @@
 #include "runtime/session.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -41,10 +42,10 @@ int64_t num_pages_of(const espalier_session_options& o, const ModelConfig& c) {
   const int64_t pages = o.num_pages == 0
                             ? (int64_t{c.max_positions} + max_nodes_of(o) + size - 1) / size
                             : o.num_pages;
-  if (pages < 1 || pages > INT32_MAX / size) {
+  if (pages < 1 || pages >= INT32_MAX / size) {
     fail(
         ESPALIER_INVALID_ARGUMENT, "num_pages = %lld, expected 1 to %lld",
-        static_cast<long long>(pages), static_cast<long long>(INT32_MAX / size));
+        static_cast<long long>(pages), static_cast<long long>(INT32_MAX / size - 1));
   }
   return pages;
 }
@@ -80,12 +81,19 @@ bool has_children(const Batch& batch, int32_t node) {
          batch.parent.begin() + batch.tree_begin[static_cast<size_t>(tree) + 1];
 }
 
-/** Copies a vector into a growing staging area and returns where it begins. */
-size_t put(std::vector<int32_t>* area, const std::vector<int32_t>& part) {
-  const size_t at = area->size();
-  area->insert(area->end(), part.begin(), part.end());
-  return at;
+/** The least of 1, 2, .. 8, 10, 12, 14, 16, 20 .. that holds n: a quarter is wasted at most, and shapes are few. */
+int32_t roomy(int32_t n) {
+  int32_t unit = 1;
+  while (n > 8 * unit) unit *= 2;
+  return (n + unit - 1) / unit * unit;
 }
+
+int32_t rounded_up(int32_t n, int32_t unit) { return (n + unit - 1) / unit * unit; }
+
+/** What begins the shape of a step: which ops it is. */
+enum StepKind { kForward, kVerify };
+
+std::atomic<uint64_t> next_owner{1};
 
 }  // namespace
 
@@ -94,13 +102,15 @@ Session::Session(
     const espalier_session_options& options)
     : device_(std::move(device)),
       model_(std::move(model)),
+      id_(next_owner++),
       backend_(*device_->backend),
       config_(model_->config()),
       max_nodes_(max_nodes_of(options)),
       cache_(
           device_, config_.num_layers, num_pages_of(options, config_), page_size_of(options),
           int64_t{config_.num_kv_heads} * config_.head_dim, kv_type_of(options, *model_)) {
-  const size_t rows = static_cast<size_t>(max_nodes_) * sizeof(float);
+  const size_t max_rows = static_cast<size_t>(rounded_up(max_nodes_, backend_.row_tile()));
+  const size_t rows = max_rows * sizeof(float);
   const size_t q = static_cast<size_t>(config_.num_q_heads) * config_.head_dim;
   const size_t kv = static_cast<size_t>(config_.num_kv_heads) * config_.head_dim;
   x_ = Memory(device_, rows * config_.hidden);
@@ -110,9 +120,20 @@ Session::Session(
   v_ = Memory(device_, rows * kv);
   attended_ = Memory(device_, rows * q);
   mlp_ = Memory(device_, rows * config_.intermediate);
-  cos_sin_ = Memory(device_, rows * config_.head_dim);
   logits_ = Memory(device_, rows * config_.vocab);
+  verify_out_ = Memory(device_, rows * 4);
+  // The largest placement: every row a sequence of its own, or one chain.
+  const size_t max_pages = static_cast<size_t>(std::min(
+      num_pages_of(options, config_),
+      (int64_t{config_.max_positions} + max_nodes_) / cache_.page_size() + 1));
+  placement_.reserve(
+      device_, sizeof(int32_t) * (max_rows + 1) *
+                   (static_cast<size_t>(roomy(static_cast<int32_t>(max_pages))) +
+                    static_cast<size_t>(roomy(max_nodes_)) + config_.head_dim + 5));
+  judged_.reserve(device_, max_rows * (sizeof(espalier_sampling) + 8 * sizeof(int32_t)));
 }
+
+Session::~Session() { backend_.drop_steps(id_); }
 
 // -------------------------------------------------------------------------------------------------------- sequences
 
@@ -219,8 +240,7 @@ void Session::fail_bad_logits(int32_t node) const {
 
 // ---------------------------------------------------------------------------------------------------------- forward
 
-void Session::place(const Batch& batch) {
-  const int32_t rows = batch.num_nodes();
+void Session::place(const Batch& batch, int32_t rows) {
   int32_t max_depth = 0, max_pages = 1;
   try {
     for (int32_t b = 0; b < batch.size(); ++b) {
@@ -248,10 +268,15 @@ void Session::place(const Batch& batch) {
     throw;
   }
 
-  std::vector<int32_t> page_table(static_cast<size_t>(batch.size()) * max_pages, -1), kv_len, slot,
-      ancestor_slot(static_cast<size_t>(rows) * max_depth, 0);
+  max_depth = roomy(max_depth);
+  max_pages = roomy(max_pages);
+  // Rows that only fill up the step are roots of one more, empty sequence, each with a slot of the spare page.
+  const int32_t fillers = rows - batch.num_nodes();
+  std::vector<int32_t> page_table(static_cast<size_t>(batch.size() + 1) * max_pages, -1), kv_len,
+      slot, ancestor_slot(static_cast<size_t>(rows) * max_depth, 0),
+      row_seq = batch.tree, depth = batch.depth, token = batch.token;
   const size_t half = static_cast<size_t>(config_.head_dim) / 2;
-  cos_sin_host_.resize(static_cast<size_t>(rows) * 2 * half);
+  std::vector<float> cos_sin(static_cast<size_t>(rows) * 2 * half);
   for (int32_t b = 0; b < batch.size(); ++b) {
     const Sequence& s = sequence(batch.seq[b]);
     std::copy(
@@ -265,34 +290,45 @@ void Session::place(const Batch& batch) {
         std::copy_n(&ancestor_slot[static_cast<size_t>(up) * max_depth], batch.depth[i], ancestors);
       }
       ancestors[batch.depth[i]] = slot.back();
-      float* angles = &cos_sin_host_[static_cast<size_t>(i) * 2 * half];
+      float* angles = &cos_sin[static_cast<size_t>(i) * 2 * half];
       rope_angles(config_.rope, s.length() + batch.depth[i], angles, angles + half);
     }
   }
+  kv_len.push_back(0);
+  for (int32_t i = 0; i < fillers; ++i) {
+    slot.push_back(cache_.spare_slot(i));
+    ancestor_slot[static_cast<size_t>(batch.num_nodes() + i) * max_depth] = slot.back();
+  }
+  row_seq.resize(static_cast<size_t>(rows), batch.size());
+  depth.resize(static_cast<size_t>(rows), 0);
+  token.resize(static_cast<size_t>(rows), 0);
 
   placement_.clear();
-  const size_t at_page_table = put(&placement_, page_table), at_kv_len = put(&placement_, kv_len),
-               at_tree = put(&placement_, batch.tree), at_depth = put(&placement_, batch.depth),
-               at_ancestors = put(&placement_, ancestor_slot), at_slot = put(&placement_, slot),
-               at_token = put(&placement_, batch.token);
-  int32_t* on_device = placement_on_device_.at_least<int32_t>(device_, placement_.size());
-  backend_.upload(on_device, placement_.data(), placement_.size() * sizeof(int32_t));
-  backend_.upload(cos_sin_.as<float>(), cos_sin_host_.data(), cos_sin_host_.size() * sizeof(float));
-  slot_ = on_device + at_slot;
-  token_ = on_device + at_token;
+  const size_t at_page_table = placement_.put(page_table), at_kv_len = placement_.put(kv_len),
+               at_row_seq = placement_.put(row_seq), at_depth = placement_.put(depth),
+               at_ancestors = placement_.put(ancestor_slot), at_slot = placement_.put(slot),
+               at_token = placement_.put(token), at_cos_sin = placement_.put(cos_sin);
+  if (placement_.send(device_)) backend_.drop_steps(id_);
+  slot_ = placement_.at<int32_t>(at_slot);
+  token_ = placement_.at<int32_t>(at_token);
+  cos_sin_ = placement_.at<float>(at_cos_sin);
   attention_ = {};
-  attention_.page_table = on_device + at_page_table;
-  attention_.kv_len = on_device + at_kv_len;
-  attention_.row_seq = on_device + at_tree;
-  attention_.depth = on_device + at_depth;
-  attention_.ancestor_slot = on_device + at_ancestors;
+  attention_.page_table = placement_.at<int32_t>(at_page_table);
+  attention_.kv_len = placement_.at<int32_t>(at_kv_len);
+  attention_.row_seq = placement_.at<int32_t>(at_row_seq);
+  attention_.depth = placement_.at<int32_t>(at_depth);
+  attention_.ancestor_slot = placement_.at<int32_t>(at_ancestors);
   attention_.rows = rows;
   attention_.max_pages = max_pages;
   attention_.max_depth = max_depth;
 }
 
-void Session::run(const Batch& batch, bool scores) {
-  const int64_t rows = batch.num_nodes();
+int32_t Session::step_rows(int32_t num_nodes) const {
+  return num_nodes == 1 ? 1 : rounded_up(num_nodes, backend_.row_tile());
+}
+
+void Session::run(bool scores) {
+  const int64_t rows = attention_.rows;
   backend_.embed({model_->embedding().weight, token_, x_.as<float>(), rows});
   keep(0, rows);
   for (int32_t i = 0; i < config_.num_layers; ++i) {
@@ -326,8 +362,8 @@ void Session::run_layer(int32_t i, int64_t rows) {
     norm(k, w.k_norm.weight, k, rows * config_.num_kv_heads, config_.head_dim);
   }
   backend_.rope_and_append(
-      {q, k, v, cos_sin_.as<float>(), slot_, cache_.k_layer(i), cache_.v_layer(i), cache_.type(),
-       rows, config_.num_q_heads, config_.num_kv_heads, config_.head_dim});
+      {q, k, v, cos_sin_, slot_, cache_.k_layer(i), cache_.v_layer(i), cache_.type(), rows,
+       config_.num_q_heads, config_.num_kv_heads, config_.head_dim});
 
   TreeAttentionArgs attention = attention_;
   attention.q = q;
@@ -384,11 +420,12 @@ void Session::prefill(int32_t seq, const int32_t* token, int32_t num_tokens) {
     chain.depth.resize(static_cast<size_t>(n));
     std::iota(chain.depth.begin(), chain.depth.end(), 0);
     chain.tree.assign(static_cast<size_t>(n), 0);
-    place(chain);
-    run(chain, false);
+    place(chain, n);
+    run(false);
     s.tokens.insert(s.tokens.end(), chain.token.begin(), chain.token.end());
     done += n;
   }
+  check(backend_);
 }
 
 void Session::forward(
@@ -439,67 +476,96 @@ void Session::forward(
   made.parent.assign(parent, parent + num_nodes);
 
   drop_scores();
-  place(made);
-  run(made, true);
+  place(made, step_rows(num_nodes));
+  if (backend_.begin_step(
+          id_, {kForward, static_cast<int32_t>(attention_.rows), batch, attention_.max_pages,
+                attention_.max_depth})) {
+    run(true);
+    backend_.end_step();
+  }
+  check(backend_);
   batch_ = std::move(made);
   if (top_k == 0) return;
   const size_t count = static_cast<size_t>(num_nodes) * top_k;
   int32_t* best = top_k_.at_least<int32_t>(device_, count);
   backend_.top_k({logits_.as<float>(), best, nullptr, num_nodes, config_.vocab, top_k});
-  backend_.download(top_k_token, best, count * sizeof(int32_t));
+  read(top_k_token, best, count * sizeof(int32_t));
 }
 
 // ------------------------------------------------------------------------------------------- choosing and verifying
 
-void Session::sample(
-    const std::vector<int32_t>& nodes, int32_t k, int32_t noise, int32_t* token, float* log_prob,
-    float* prob, int32_t* bad) {
-  const size_t n = nodes.size();
-  history_.clear();
-  history_begin_.assign(1, 0);
-  sampling_.clear();
-  std::vector<int32_t> position;
+void Session::read(void* to, const void* from, size_t bytes) {
+  backend_.download(to, from, bytes);
+  check(backend_);
+}
+
+Session::Draws Session::put_draws(const std::vector<int32_t>& nodes, int32_t rows) {
+  std::vector<int32_t> history, history_begin = {0}, position;
+  std::vector<espalier_sampling> sampling;
   for (int32_t node : nodes) {
     const int32_t tree = batch_.tree[static_cast<size_t>(node)];
     const Sequence& s = sequence(batch_.seq[static_cast<size_t>(tree)]);
     const int32_t depth = batch_.depth[static_cast<size_t>(node)];
-    sampling_.push_back(s.sampling);
+    sampling.push_back(s.sampling);
     position.push_back(s.length() + depth + 1);
     if (has_penalties(
             s.sampling)) {  // the context of the node: committed tokens, then the path from the root
-      history_.insert(history_.end(), s.tokens.begin(), s.tokens.end());
-      const size_t path_begin = history_.size();
+      history.insert(history.end(), s.tokens.begin(), s.tokens.end());
+      const size_t path_begin = history.size();
       for (int32_t i = node; i >= 0;) {
-        history_.push_back(batch_.token[static_cast<size_t>(i)]);
+        history.push_back(batch_.token[static_cast<size_t>(i)]);
         const int32_t up = batch_.parent[static_cast<size_t>(i)];
         i = up < 0 ? -1 : batch_.tree_begin[static_cast<size_t>(tree)] + up;
       }
-      std::reverse(history_.begin() + static_cast<ptrdiff_t>(path_begin), history_.end());
+      std::reverse(history.begin() + static_cast<ptrdiff_t>(path_begin), history.end());
     }
-    history_begin_.push_back(static_cast<int32_t>(history_.size()));
+    history_begin.push_back(static_cast<int32_t>(history.size()));
   }
-  int32_t* ints = sample_ints_.at_least<int32_t>(device_, 3 * n + 1 + history_.size());
-  int32_t *row = ints, *at = ints + n, *begin = ints + 2 * n, *history = ints + 3 * n + 1;
-  backend_.upload(row, nodes.data(), n * sizeof(int32_t));
-  backend_.upload(at, position.data(), n * sizeof(int32_t));
-  backend_.upload(begin, history_begin_.data(), (n + 1) * sizeof(int32_t));
-  backend_.upload(history, history_.data(), history_.size() * sizeof(int32_t));
+  std::vector<int32_t> row = nodes;
+  for (int32_t i = static_cast<int32_t>(nodes.size()); i < rows; ++i) row.push_back(i);
+  const size_t n = static_cast<size_t>(rows);
+  history_begin.resize(n + 1, history_begin.back());
+  position.resize(n, 0);
+  sampling.resize(n, greedy());
+  Draws d{};
+  d.row = judged_.put(row);
+  d.position = judged_.put(position);
+  d.sampling = judged_.put(sampling);
+  d.history_begin = judged_.put(history_begin);
+  d.history = judged_.put(history);  // behind the parts whose sizes follow from the rows
+  d.rows = rows;
+  return d;
+}
+
+void Session::send_judged() {
+  if (judged_.send(device_)) backend_.drop_steps(id_);
+}
+
+void Session::sample(
+    const Draws& d, int32_t k, int32_t noise, int32_t* token, float* log_prob, float* prob,
+    int32_t* bad) {
   SampleArgs args{};
   args.logits = logits_.as<float>();
-  args.row = row;
-  args.history = history;
-  args.history_begin = begin;
-  args.position = at;
-  args.sampling = sampling_.data();
+  args.row = judged_.at<int32_t>(d.row);
+  args.history = judged_.at<int32_t>(d.history);
+  args.history_begin = judged_.at<int32_t>(d.history_begin);
+  args.position = judged_.at<int32_t>(d.position);
+  args.sampling = judged_.at<espalier_sampling>(d.sampling);
   args.noise = noise;
   args.token = token;
   args.log_prob = log_prob;
   args.prob = prob;
   args.bad = bad;
-  args.rows = static_cast<int64_t>(n);
+  args.rows = d.rows;
   args.vocab = config_.vocab;
   args.k = k;
   backend_.sample(args);
+}
+
+std::vector<int32_t> Session::all_nodes() const {
+  std::vector<int32_t> nodes(static_cast<size_t>(batch_.num_nodes()));
+  std::iota(nodes.begin(), nodes.end(), 0);
+  return nodes;
 }
 
 void Session::verify(int32_t* choice, int32_t* path, int32_t* accept_len) {
@@ -509,34 +575,41 @@ void Session::verify(int32_t* choice, int32_t* path, int32_t* accept_len) {
   need_uncommitted();
   const size_t n = static_cast<size_t>(batch_.num_nodes()),
                batch = static_cast<size_t>(batch_.size());
-  int32_t* ints = verify_ints_.at_least<int32_t>(device_, 2 * batch + 1 + 5 * n);
-  int32_t *tree_begin = ints, *token = tree_begin + batch + 1, *parent = token + n,
-          *out = parent + n;
-  // One piece: choice, bad and path of every node, accept_len of every tree.
-  int32_t *choice_out = out, *bad_out = out + n, *path_out = out + 2 * n, *len_out = out + 3 * n;
-  backend_.upload(tree_begin, batch_.tree_begin.data(), (batch + 1) * sizeof(int32_t));
-  backend_.upload(token, batch_.token.data(), n * sizeof(int32_t));
-  backend_.upload(parent, batch_.parent.data(), n * sizeof(int32_t));
-  std::vector<int32_t> nodes(n);
-  std::iota(nodes.begin(), nodes.end(), 0);
-  sample(nodes, 1, ESPALIER_TARGET_NOISE, choice_out, nullptr, nullptr, bad_out);
-  backend_.verify({tree_begin, token, parent, choice_out, path_out, len_out, batch_.size()});
-  std::vector<int32_t> result(3 * n + batch);
-  backend_.download(result.data(), out, result.size() * sizeof(int32_t));
+  const int32_t rows = step_rows(batch_.num_nodes());
+  std::vector<int32_t> token = batch_.token, parent = batch_.parent;
+  token.resize(static_cast<size_t>(rows), 0);
+  parent.resize(static_cast<size_t>(rows), -1);
+  judged_.clear();
+  const size_t at_begin = judged_.put(batch_.tree_begin), at_token = judged_.put(token),
+               at_parent = judged_.put(parent);
+  const Draws draws = put_draws(all_nodes(), rows);
+  send_judged();
+  // One piece: choice, bad and path of every row, accept_len of every tree.
+  const size_t m = static_cast<size_t>(rows);
+  int32_t *choice_out = verify_out_.as<int32_t>(), *bad_out = choice_out + m,
+          *path_out = bad_out + m, *len_out = path_out + m;
+  if (backend_.begin_step(id_, {kVerify, rows, batch_.size()})) {
+    sample(draws, 1, ESPALIER_TARGET_NOISE, choice_out, nullptr, nullptr, bad_out);
+    backend_.verify(
+        {judged_.at<int32_t>(at_begin), judged_.at<int32_t>(at_token),
+         judged_.at<int32_t>(at_parent), choice_out, path_out, len_out, batch_.size()});
+    backend_.end_step();
+  }
+  std::vector<int32_t> result(3 * m + batch);
+  read(result.data(), choice_out, result.size() * sizeof(int32_t));
 
   // A node whose logits are no numbers has no choice, so no path leads through it; only one that is reached fails.
+  const int32_t *bad = &result[m], *paths = &result[2 * m], *lengths = &result[3 * m];
   for (size_t b = 0; b < batch; ++b) {
-    const size_t first = static_cast<size_t>(batch_.tree_begin[b]),
-                 len = static_cast<size_t>(result[3 * n + b]);
-    const size_t last =
-        first + (len == 0 ? 0 : static_cast<size_t>(result[2 * n + first + len - 1]));
-    if (result[n + last] != 0) fail_bad_logits(static_cast<int32_t>(last));
+    const int32_t first = batch_.tree_begin[b], len = lengths[b];
+    const int32_t last = first + (len == 0 ? 0 : paths[first + len - 1]);
+    if (bad[last] != 0) fail_bad_logits(last);
   }
   std::copy_n(result.begin(), n, choice);
   for (size_t b = 0; b < batch; ++b) {
-    const size_t first = static_cast<size_t>(batch_.tree_begin[b]);
-    accept_len[b] = result[3 * n + b];
-    std::copy_n(&result[2 * n + first], accept_len[b], path + first);
+    const int32_t first = batch_.tree_begin[b];
+    accept_len[b] = lengths[b];
+    std::copy_n(paths + first, accept_len[b], path + first);
   }
 }
 
@@ -565,12 +638,7 @@ void Session::verify_sampling(
           q_row[i], least, static_cast<long long>(laws - 1));
     }
   }
-  int32_t* ints = verify_ints_.at_least<int32_t>(device_, 4 * batch + 1 + 7 * n);
-  int32_t *tree_begin = ints, *position = tree_begin + batch + 1, *token = position + batch,
-          *parent = token + n, *schemes = parent + n, *rows = schemes + n, *chosen = rows + n,
-          *out = chosen + n;
-  int32_t *bad_out = out, *path_out = out + n, *len_out = out + 2 * n, *bonus_out = len_out + batch;
-  std::vector<int32_t> root_position, nodes(n);
+  std::vector<int32_t> root_position;
   std::vector<uint64_t> seed;
   for (int32_t seq : batch_.seq) {
     const Sequence& s = sequence(seq);
@@ -578,39 +646,40 @@ void Session::verify_sampling(
     seed.push_back(s.sampling.seed);
     seed.push_back(s.sampling.stream);
   }
-  std::iota(nodes.begin(), nodes.end(), 0);
-  uint64_t* seeds = seeds_.at_least<uint64_t>(device_, seed.size());
+  judged_.clear();
+  const size_t at_begin = judged_.put(batch_.tree_begin), at_position = judged_.put(root_position),
+               at_token = judged_.put(batch_.token), at_parent = judged_.put(batch_.parent),
+               at_scheme = judged_.put(std::vector<int32_t>(scheme, scheme + n)),
+               at_q_row = judged_.put(std::vector<int32_t>(q_row, q_row + n)),
+               at_seed = judged_.put(seed);
+  const Draws draws = put_draws(all_nodes(), batch_.num_nodes());
+  send_judged();
+  int32_t *chosen = sampled_out_.at_least<int32_t>(device_, 3 * n + 2 * batch),
+          *bad_out = chosen + n, *path_out = bad_out + n, *len_out = path_out + n,
+          *bonus_out = len_out + batch;
   float* p = laws_.at_least<float>(device_, n * static_cast<size_t>(config_.vocab));
-  backend_.upload(tree_begin, batch_.tree_begin.data(), (batch + 1) * sizeof(int32_t));
-  backend_.upload(position, root_position.data(), batch * sizeof(int32_t));
-  backend_.upload(token, batch_.token.data(), n * sizeof(int32_t));
-  backend_.upload(parent, batch_.parent.data(), n * sizeof(int32_t));
-  backend_.upload(schemes, scheme, n * sizeof(int32_t));
-  backend_.upload(rows, q_row, n * sizeof(int32_t));
-  backend_.upload(seeds, seed.data(), seed.size() * sizeof(uint64_t));
-  sample(nodes, 1, ESPALIER_TARGET_NOISE, chosen, nullptr, p, bad_out);
-  std::vector<int32_t> result(2 * n + 2 * batch);
-  backend_.download(result.data(), bad_out, n * sizeof(int32_t));
-  for (size_t i = 0; i < n; ++i) {
-    if (result[i] != 0) fail_bad_logits(static_cast<int32_t>(i));
-  }
+  sample(draws, 1, ESPALIER_TARGET_NOISE, chosen, nullptr, p, bad_out);
   VerifySamplingArgs args{};
-  args.tree_begin = tree_begin;
-  args.token = token;
-  args.parent = parent;
+  args.tree_begin = judged_.at<int32_t>(at_begin);
+  args.token = judged_.at<int32_t>(at_token);
+  args.parent = judged_.at<int32_t>(at_parent);
   args.p = p;
-  args.scheme = schemes;
+  args.scheme = judged_.at<int32_t>(at_scheme);
   args.q = q == nullptr ? nullptr : static_cast<const float*>(q->data);
-  args.q_row = rows;
-  args.position = position;
-  args.seed = seeds;
+  args.q_row = judged_.at<int32_t>(at_q_row);
+  args.position = judged_.at<int32_t>(at_position);
+  args.seed = judged_.at<uint64_t>(at_seed);
   args.path = path_out;
   args.accept_len = len_out;
   args.bonus = bonus_out;
   args.batch = batch_.size();
   args.vocab = config_.vocab;
   backend_.verify_sampling(args);
-  backend_.download(result.data(), out, result.size() * sizeof(int32_t));
+  std::vector<int32_t> result(2 * n + 2 * batch);
+  read(result.data(), bad_out, result.size() * sizeof(int32_t));
+  for (size_t i = 0; i < n; ++i) {
+    if (result[i] != 0) fail_bad_logits(static_cast<int32_t>(i));
+  }
   for (size_t b = 0; b < batch; ++b) {
     const size_t first = static_cast<size_t>(batch_.tree_begin[b]);
     accept_len[b] = result[2 * n + b];
@@ -646,6 +715,7 @@ void Session::commit(const int32_t* path, const int32_t* accept_len) {
     }
   }
   cache_.move(from, to);
+  check(backend_);
   for (int32_t b = 0; b < batch_.size(); ++b) {
     if (accept_len[b] < 0) continue;
     Sequence& s = sequence(batch_.seq[b]);
@@ -687,16 +757,19 @@ void Session::draw(
     prob = static_cast<float*>(q->data) + static_cast<int64_t>(q_row) * config_.vocab;
   }
   const size_t n = static_cast<size_t>(num_nodes), count = n * static_cast<size_t>(k);
-  int32_t* ints = verify_ints_.at_least<int32_t>(device_, count + n);
-  float* floats = log_prob == nullptr ? nullptr : sample_floats_.at_least<float>(device_, count);
-  sample(std::vector<int32_t>(node, node + num_nodes), k, noise, ints, floats, prob, ints + count);
+  judged_.clear();
+  const Draws draws = put_draws(std::vector<int32_t>(node, node + num_nodes), num_nodes);
+  send_judged();
+  int32_t* ints = sampled_out_.at_least<int32_t>(device_, count + n);
+  float* floats = log_prob == nullptr ? nullptr : log_prob_.at_least<float>(device_, count);
+  sample(draws, k, noise, ints, floats, prob, ints + count);
   std::vector<int32_t> result(count + n);
-  backend_.download(result.data(), ints, result.size() * sizeof(int32_t));
+  read(result.data(), ints, result.size() * sizeof(int32_t));
   for (size_t i = 0; i < n; ++i) {
     if (result[count + i] != 0) fail_bad_logits(node[i]);
   }
   std::copy_n(result.begin(), count, token);
-  if (log_prob != nullptr) backend_.download(log_prob, floats, count * sizeof(float));
+  if (log_prob != nullptr) read(log_prob, floats, count * sizeof(float));
 }
 
 // ------------------------------------------------------------------------------------------------- reading the scores
@@ -707,7 +780,7 @@ void Session::logits(int32_t node, float* out, int32_t vocab) {
   check_node(node, "node");
   if (vocab != config_.vocab)
     fail(ESPALIER_INVALID_ARGUMENT, "vocab = %d, expected %d", vocab, config_.vocab);
-  backend_.download(
+  read(
       out, logits_.as<float>() + static_cast<int64_t>(node) * vocab,
       static_cast<size_t>(vocab) * sizeof(float));
 }
@@ -729,6 +802,7 @@ void Session::keep_hidden(const int32_t* layer, int32_t num_layers) {
   }
   hidden_ = std::move(made);
   hidden_layers_.assign(layer, layer + num_layers);
+  backend_.drop_steps(id_);
   drop_scores();
 }
 
@@ -745,7 +819,7 @@ void Session::hidden(int32_t layer, int32_t node, float* out, int32_t hidden) {
         "layer = %d, expected a layer that espalier_session_keep_hidden chose", layer);
   }
   const Memory& kept = hidden_[static_cast<size_t>(found - hidden_layers_.begin())];
-  backend_.download(
+  read(
       out, kept.as<float>() + static_cast<int64_t>(node) * hidden,
       static_cast<size_t>(hidden) * sizeof(float));
 }

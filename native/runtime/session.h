@@ -41,6 +41,9 @@ class Session {
   Session(
       std::shared_ptr<Device> device, std::shared_ptr<const Model> model,
       const espalier_session_options& options);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
 
   Device& device() const { return *device_; }
 
@@ -75,21 +78,36 @@ class Session {
   void need_uncommitted() const;
   [[noreturn]] void fail_bad_logits(int32_t node) const;
 
+  /** Rows of the step that scores so many nodes: those behind the nodes only fill it up. */
+  int32_t step_rows(int32_t num_nodes) const;
   /** Lays out the batch: positions, slots and ancestor tables. Gives every tree its pages. */
-  void place(const Batch& batch);
+  void place(const Batch& batch, int32_t rows);
   /** Runs all layers over the placed batch; with scores, also the LM head. */
-  void run(const Batch& batch, bool scores);
+  void run(bool scores);
   void run_layer(int32_t i, int64_t rows);
   void keep(int32_t layer, int64_t rows);
-  /** Draws after nodes of the batch; pointers are of the device. */
+
+  /** Places in judged_ of what is drawn after nodes. */
+  struct Draws {
+    size_t row, position, sampling, history_begin, history;
+    int32_t rows;
+  };
+  std::vector<int32_t> all_nodes() const;
+  /** Adds draws after nodes of the batch to judged_, filled up with greedy rows. */
+  Draws put_draws(const std::vector<int32_t>& nodes, int32_t rows);
+  void send_judged();
+  /** Draws; pointers are of the device. */
   void sample(
-      const std::vector<int32_t>& nodes, int32_t k, int32_t noise, int32_t* token, float* log_prob,
-      float* prob, int32_t* bad);
+      const Draws& draws, int32_t k, int32_t noise, int32_t* token, float* log_prob, float* prob,
+      int32_t* bad);
+  /** Downloads, and throws what failed on the way. */
+  void read(void* to, const void* from, size_t bytes);
   /** Forgets the scores and the pages that were only theirs. */
   void drop_scores();
 
   std::shared_ptr<Device> device_;
   std::shared_ptr<const Model> model_;
+  uint64_t id_;  // of the steps' owner
   Backend& backend_;
   const ModelConfig& config_;
   int32_t max_nodes_;
@@ -99,22 +117,20 @@ class Session {
   Batch batch_;             // empty when there are no scores
   bool committed_ = false;  // the batch was committed: its scores can only be read
 
-  // Placement of the batch, in one piece on the host and on the device.
-  std::vector<int32_t> placement_;
-  Scratch placement_on_device_;
+  Parcel placement_;               // of the batch
   TreeAttentionArgs attention_{};  // what is the same in all layers
   const int32_t* slot_ = nullptr;
   const int32_t* token_ = nullptr;
-  std::vector<float> cos_sin_host_;
+  const float* cos_sin_ = nullptr;
 
   // Activations, [max_nodes, ...] fp32.
-  Memory x_, h_, q_, k_, v_, attended_, mlp_, cos_sin_, logits_;
+  Memory x_, h_, q_, k_, v_, attended_, mlp_, logits_;
   std::vector<int32_t> hidden_layers_;
   std::vector<Memory> hidden_;  // one [max_nodes, hidden] for each kept layer
 
-  Scratch sample_ints_, sample_floats_, verify_ints_, laws_, seeds_, top_k_;
-  std::vector<int32_t> history_, history_begin_;
-  std::vector<espalier_sampling> sampling_;
+  Parcel judged_;      // trees, and what is drawn after their nodes
+  Memory verify_out_;  // [4, max_nodes]
+  Scratch sampled_out_, log_prob_, laws_, top_k_;
 };
 
 }  // namespace espalier

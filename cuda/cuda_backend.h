@@ -1,0 +1,19 @@
+// The CUDA backend: every op of ops.h by its launcher, and steps as CUDA graphs.
+#ifndef ESPALIER_CUDA_CUDA_BACKEND_H
+#define ESPALIER_CUDA_CUDA_BACKEND_H
+
+#include <memory>
+
+#include "ops/ops.h"
+
+namespace espalier {
+
+/**
+ * The backend of a device. Of its own methods none throws: a failure is kept for take_failure, because the caller may
+ * have another C++ runtime. This function throws, so the library's entry point catches.
+ */
+std::unique_ptr<Backend> make_cuda_backend(int device);
+
+}  // namespace espalier
+
+#endif
