@@ -3,8 +3,10 @@ package org.espalier.draft;
 import java.util.Arrays;
 import java.util.List;
 import org.espalier.Context;
+import org.espalier.DraftLaws;
 import org.espalier.DraftTree;
 import org.espalier.Model;
+import org.espalier.Noise;
 import org.espalier.Sampling;
 import org.espalier.Scores;
 import org.espalier.Sequence;
@@ -18,7 +20,7 @@ import org.jspecify.annotations.Nullable;
  * to the tokens that were accepted and gets those it misses. After a full acceptance that is one,
  * which is fed together with the root.
  */
-final class DraftCache implements AutoCloseable {
+final class DraftCache implements DraftSource {
   /** Missing tokens that still go into the first pass; more of them are a prompt. */
   private static final int MAX_MISSING = 16;
 
@@ -38,11 +40,17 @@ final class DraftCache implements AutoCloseable {
   /** The first so many of them are the target's; that will not change. */
   private int agreed;
 
-  /** The trees of the last forward pass; empty once it is committed. */
-  private List<DraftTree> pass = List.of();
+  /** The tree of the last forward pass; null once it is committed or dropped. */
+  private @Nullable DraftTree pass;
 
   /** Nodes of that pass; its tree may have grown since. */
   private int passSize;
+
+  /** What is added to a node of the draft tree to get its node in the pass. */
+  private int shift;
+
+  private @Nullable Scores scores;
+  private int[] inPass = new int[0];
 
   DraftCache(Model model, Session target, int maxNodes) {
     SessionOptions options =
@@ -54,15 +62,14 @@ final class DraftCache implements AutoCloseable {
     sequences = List.of(sequence);
   }
 
-  /** Most tokens that the draft can add before its own context is full. */
-  int room(Context context) {
+  @Override
+  public int room(Context context) {
     return Math.max(0, session.options().maxTokens() - context.length() + 1);
   }
 
-  /**
-   * Scores of the tokens that the draft misses and of the root, a chain; the root is its last node.
-   */
-  Scores begin(Context context) {
+  /** The tokens that the draft misses and the root are one chain; the root is its last node. */
+  @Override
+  public void begin(Context context) {
     if (!context.sampling().equals(sampling)) {
       sampling = context.sampling();
       sequence.setSampling(sampling);
@@ -80,11 +87,12 @@ final class DraftCache implements AutoCloseable {
       }
     }
     agreed = root;
+    shift = root - length;
     chain.reset(context.token(length));
     for (int i = length + 1; i <= root; i++) {
       chain.append(context.token(i));
     }
-    return forward(chain);
+    forward(chain);
   }
 
   private void rollBack(Context context, int root) {
@@ -92,66 +100,94 @@ final class DraftCache implements AutoCloseable {
     while (same < Math.min(length, root) && fed[same] == context.token(same)) {
       same++;
     }
-    if (same < length) {
-      sequence.rollback(same);
-      length = same;
+    rollBackTo(same);
+  }
+
+  private void rollBackTo(int newLength) {
+    if (newLength < length) {
+      sequence.rollback(newLength);
+      length = newLength;
     }
   }
 
-  /** Scores of one more token after those that were kept. */
-  Scores next(int token) {
-    chain.reset(token);
-    return forward(chain);
-  }
-
-  /** Scores of a draft tree, whose root is the target's. */
-  Scores forward(DraftTree tree) {
-    pass = List.of(tree);
-    passSize = tree.size();
-    return session.forward(sequences, pass, 0).get(0);
-  }
-
-  /** Keeps the whole chain of the last pass. */
-  void keep() {
-    keepChain(chain.size());
-  }
-
-  /** Keeps the tokens that were missing, without the root. */
-  void keepAllButRoot() {
-    if (chain.size() > 1) {
-      keepChain(chain.size() - 1);
-    }
-    pass = List.of();
-  }
-
-  private void keepChain(int nodes) {
-    int[] path = new int[nodes - 1];
-    Arrays.setAll(path, i -> i + 1);
-    commit(path);
-  }
-
-  /** Keeps what was accepted of the last pass, if it was over a draft tree. */
-  void keep(Verdict verdict) {
-    if (pass.isEmpty()) {
+  /**
+   * While the draft is a chain its nodes are committed one after the other; a tree is computed
+   * anew.
+   */
+  @Override
+  public void extend(DraftTree tree, int from) {
+    if (from == tree.maxDepth() && from == tree.size() - 1) {
+      commitChain(chain.size());
+      chain.reset(tree.token(from));
+      shift = -from;
+      forward(chain);
       return;
     }
-    int computed = 0;
-    while (computed < verdict.acceptLen() && verdict.node(computed) < passSize) {
-      computed++;
+    if (shift > 0 && pass == chain) {
+      commitChain(chain.size() - 1); // what was missing, without the root
     }
-    int[] path = new int[computed];
-    Arrays.setAll(path, verdict::node);
-    commit(path);
+    rollBackTo(agreed);
+    shift = 0;
+    forward(tree);
   }
 
-  private void commit(int[] path) {
-    DraftTree tree = pass.get(0);
+  private void forward(DraftTree tree) {
+    pass = tree;
+    passSize = tree.size();
+    scores = session.forward(sequences, List.of(tree), 0).get(0);
+  }
+
+  @Override
+  public void draw(
+      int[] node,
+      int numNodes,
+      int k,
+      Noise noise,
+      int[] token,
+      float[] logProb,
+      @Nullable DraftLaws laws,
+      int firstRow) {
+    if (scores == null) {
+      throw new IllegalStateException("no scores, expected begin before");
+    }
+    if (inPass.length < numNodes) {
+      inPass = new int[node.length];
+    }
+    for (int i = 0; i < numNodes; i++) {
+      inPass[i] = node[i] + shift;
+    }
+    scores.draw(inPass, numNodes, k, noise, token, logProb, laws, firstRow);
+  }
+
+  /** A chain is kept whole: the next draft drops what was not accepted. */
+  @Override
+  public void keep(Verdict verdict) {
+    if (pass == chain) {
+      commitChain(chain.size());
+    } else if (pass != null) {
+      int computed = 0;
+      while (computed < verdict.acceptLen() && verdict.node(computed) < passSize) {
+        computed++;
+      }
+      int[] path = new int[computed];
+      Arrays.setAll(path, verdict::node);
+      commit(pass, path);
+    }
+  }
+
+  private void commitChain(int nodes) {
+    int[] path = new int[nodes - 1];
+    Arrays.setAll(path, i -> i + 1);
+    commit(chain, path);
+  }
+
+  private void commit(DraftTree tree, int[] path) {
     session.commit(List.of(Verdict.of(path, 0)));
     add(tree.token(0));
     for (int node : path) {
       add(tree.token(node));
     }
-    pass = List.of();
+    pass = null;
   }
 
   private void add(int token) {

@@ -7,7 +7,13 @@ import org.espalier.Model;
 import org.espalier.Session;
 import org.jspecify.annotations.Nullable;
 
-/** A draft model, loaded on first use, and the drafters of its generations. */
+/**
+ * A small model with the same tokenizer drafts a chain or a tree, see {@link FixedTree}. It is
+ * loaded on first use.
+ *
+ * <p>Use it when there is such a model. A step costs gamma passes of it and one of the target, and
+ * commits 1 to gamma + 1 tokens; the draft keeps a KV cache of its own.
+ */
 public final class DraftModels implements DrafterFactory {
   private final String nameOrDir;
   private final int gamma;
@@ -30,12 +36,9 @@ public final class DraftModels implements DrafterFactory {
 
   @Override
   public Drafter create(Session session) {
+    TreePolicy policy = new FixedTree(gamma, width);
     Model draft = draftOf(session.model());
-    if (width == 1) {
-      return new DraftModel(new DraftCache(draft, session, gamma), gamma);
-    }
-    DraftCache cache = new DraftCache(draft, session, DraftModelTree.maxNodes(gamma, width));
-    return new DraftModelTree(cache, gamma, width);
+    return new TreeDrafter(new DraftCache(draft, session, policy.mostNodes()), policy);
   }
 
   private synchronized Model draftOf(Model target) {

@@ -1,0 +1,49 @@
+package org.espalier.draft;
+
+import org.espalier.Context;
+import org.espalier.DraftLaws;
+import org.espalier.DraftTree;
+import org.espalier.Noise;
+import org.espalier.Verdict;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * Laws of the next token after the nodes of a draft tree, from something cheaper than the target: a
+ * small model, or a part of the target itself. One source serves one sequence.
+ */
+interface DraftSource extends AutoCloseable {
+
+  /** Begins a draft after the tokens of the context: scores its root. */
+  void begin(Context context);
+
+  /**
+   * Scores the nodes from {@code from} on of the tree, which has grown since {@link #begin} or the
+   * last call; its nodes before {@code from} were scored by then.
+   */
+  void extend(DraftTree tree, int from);
+
+  /**
+   * The k most favoured next tokens after nodes of the draft tree, as {@link
+   * org.espalier.Scores#draw} gives them.
+   *
+   * @param node nodes that the last {@code begin} or {@code extend} scored
+   */
+  void draw(
+      int[] node,
+      int numNodes,
+      int k,
+      Noise noise,
+      int[] token,
+      float[] logProb,
+      @Nullable DraftLaws laws,
+      int firstRow);
+
+  /** Most levels of a draft before the source's own context is full. */
+  int room(Context context);
+
+  /** Keeps what was accepted of the tree that was drafted last; nodes are those of that tree. */
+  void keep(Verdict verdict);
+
+  @Override
+  void close();
+}
