@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+struct CUstream_st;
+
 namespace simt::emulated {
 
 // The calling thread.
@@ -80,7 +82,23 @@ struct LaunchCall {
   const void* params;
   size_t params_bytes;
 };
-void launch(const LaunchCall& call);
+
+/** Runs the launch, or puts it into the stream. */
+void launch(const LaunchCall& call, CUstream_st* stream);
+
+// What is behind simt/runtime.h. A stream runs nothing until it is waited for.
+void* allocate(size_t bytes, bool read_only);
+void release(void* memory);
+CUstream_st* create_stream();
+void destroy_stream(CUstream_st* stream);
+void wait(CUstream_st* stream);
+void fill_zero(void* to, size_t bytes, CUstream_st* stream);
+void copy(void* to, const void* from, size_t bytes, CUstream_st* stream);
+void copy_on_device(void* to, const void* from, size_t bytes, CUstream_st* stream);
+void begin_capture(CUstream_st* stream);
+void* end_capture(CUstream_st* stream);
+void launch_graph(const void* graph, CUstream_st* stream);
+void destroy_graph(void* graph);
 
 }  // namespace simt::emulated
 

@@ -12,7 +12,7 @@ struct CUstream_st;
 
 namespace simt {
 
-/** A CUDA stream; the emulator runs launches at once and looks at none. */
+/** A CUDA stream. The emulator runs a launch without one at once. */
 using Stream = CUstream_st*;
 
 /** The shape of a launch. A grid with a 0 launches nothing. */
@@ -49,6 +49,17 @@ SIMT_DEVICE void allow_next() {
 #endif
 }
 
+/** Whether kernels of the calling thread's device may overlap: from compute capability 9.0 on. */
+inline bool device_overlaps() {
+  thread_local int known_device = -1, major = 0;
+  int device = 0;
+  if (cudaGetDevice(&device) == cudaSuccess && device != known_device &&
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess) {
+    known_device = device;
+  }
+  return major >= 9;
+}
+
 template <class... P, class... A>
 void launch(const char* name, void (*kernel)(P...), const Launch& shape, A&&... args) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return;
@@ -69,7 +80,7 @@ void launch(const char* name, void (*kernel)(P...), const Launch& shape, A&&... 
       attribute[config.numAttrs].id = cudaLaunchAttributeCooperative;
       attribute[config.numAttrs++].val.cooperative = 1;
     }
-    if (shape.overlap) {
+    if (shape.overlap && device_overlaps()) {
       attribute[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
       attribute[config.numAttrs++].val.programmaticStreamSerializationAllowed = 1;
     }
@@ -107,7 +118,7 @@ void launch(const char* name, void (*kernel)(P...), const Launch& shape, A&&... 
   };
   call.params = &params;
   call.params_bytes = sizeof(Params);
-  emulated::launch(call);
+  emulated::launch(call, shape.stream);
 }
 
 #endif

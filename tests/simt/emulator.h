@@ -54,9 +54,10 @@ enum class Order { kForward, kReverse, kShuffled };
 /** Which of the threads that can run does so next; holds for the launches that follow. Forward at first. */
 void set_order(Order order, uint64_t seed = 0);
 
-/** Work of the launches so far. */
+/** Work so far: of the launches, and of the host on its streams. */
 struct Counts {
   uint64_t launches, threads, switches, accesses;
+  uint64_t allocations, releases, copies, waits, captures, graph_launches;
 };
 Counts counts();
 

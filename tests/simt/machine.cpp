@@ -353,7 +353,7 @@ void set_order(Order order, uint64_t seed) {
 
 Counts counts() { return machine.counts; }
 
-void launch(const LaunchCall& call) {
+void run_launch(const LaunchCall& call) {
   if (machine.launch != nullptr) throw std::logic_error("a launch inside a launch");
   struct Reset {
     ~Reset() {

@@ -169,6 +169,8 @@ void note_progress();
 
 uint32_t new_epoch();
 
+void run_launch(const LaunchCall& call);
+
 // Vector clocks. A release hands on what the thread did so far; an acquire makes it visible to the thread.
 void release(Thread& thread, Seen& to);
 void acquire(Thread& thread, const Seen& from);
@@ -180,7 +182,9 @@ void check_alignment(const void* p, size_t bytes, Place place);
 /** Marks the destination of a copy: an access before the mark is lifted is reported. */
 void mark_unfinished(Thread& thread, const void* p, size_t bytes, Place place);
 void lift_unfinished(const void* p, size_t bytes);
-const Region* region_of(const void* p);
+Region* region_of(const void* p);
+size_t bytes_of(const Region* region);
+bool alive(const Region* region);
 bool is_shared(const Region* region);
 
 Region* create_shared(

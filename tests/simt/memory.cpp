@@ -321,7 +321,10 @@ Region* create_shared(
 
 void destroy_shared(Region* region) { destroy_region(region); }
 
-const Region* region_of(const void* p) {
+size_t bytes_of(const Region* region) { return region->bytes; }
+bool alive(const Region* region) { return region != nullptr && region->alive; }
+
+Region* region_of(const void* p) {
   const auto address = reinterpret_cast<uintptr_t>(p);
   return arena().contains(address) ? arena().at(address) : nullptr;
 }

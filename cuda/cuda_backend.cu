@@ -1,0 +1,269 @@
+// The CUDA backend: memory, copies and steps. The ops are their launchers; each runs behind the others of one stream.
+//
+// Host   uploads go through pinned memory, so none waits; download and synchronize wait
+// Steps  the first one of a shape runs as it is called, and workspaces grow to it; the second one is captured in a
+//        graph; each one behind is a launch of that graph
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <new>
+
+#include "cuda_backend.h"
+#include "launchers.h"
+#include "simt/runtime.h"
+
+namespace espalier {
+namespace {
+
+constexpr size_t kPinnedBytes = size_t{4} << 20;
+constexpr size_t kMostGraphs = 256;  // the one used longest ago goes
+constexpr int32_t kRowTile = 8;      // tokens of a matrix instruction
+
+/** An op that has no kernel for its arguments. */
+class Unsupported : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/** Pinned memory of the host that copies pass through. What lies there is safe until the stream was waited for. */
+class Pinned {
+ public:
+  Pinned() : data_(static_cast<char*>(simt::allocate_pinned(kPinnedBytes))) {}
+  ~Pinned() { simt::release_pinned(data_); }
+  Pinned(const Pinned&) = delete;
+  Pinned& operator=(const Pinned&) = delete;
+
+  /** Room for the next copy, or null when there is none left. */
+  char* take(size_t bytes) {
+    if (bytes > kPinnedBytes - used_) return nullptr;
+    char* room = data_ + used_;
+    used_ += (bytes + 255) / 256 * 256;
+    used_ = std::min(used_, kPinnedBytes);
+    return room;
+  }
+  void reset() { used_ = 0; }
+
+ private:
+  char* data_;
+  size_t used_ = 0;
+};
+
+class CudaBackend final : public Backend {
+ public:
+  explicit CudaBackend(int device) : device_(device), stream_(open_stream(device)) {}
+
+  ~CudaBackend() override {
+    attempt([&] { simt::wait(stream_); });
+    steps_.clear();
+    simt::destroy_stream(stream_);
+  }
+
+  int32_t kind() const override { return ESPALIER_CUDA; }
+  Failure take_failure() override { return std::exchange(failure_, {}); }
+
+  // ---------------------------------------------------------------------------------------------------- memory
+
+  void* allocate(size_t bytes) override {
+    void* data = nullptr;
+    attempt([&] {
+      data = simt::allocate(bytes);
+      simt::fill_zero(data, bytes, stream_);
+    });
+    return data;
+  }
+
+  void release(void* data) override { simt::release(data); }
+
+  void upload(void* to, const void* from, size_t bytes) override {
+    attempt([&] {
+      for (size_t done = 0; done < bytes;) {
+        const size_t n = std::min(bytes - done, kPinnedBytes);
+        char* pinned = pinned_.take(n);
+        if (pinned == nullptr) {
+          wait();
+          continue;
+        }
+        std::memcpy(pinned, static_cast<const char*>(from) + done, n);
+        simt::copy(static_cast<char*>(to) + done, pinned, n, stream_);
+        done += n;
+      }
+    });
+  }
+
+  void download(void* to, const void* from, size_t bytes) override {
+    attempt([&] {
+      for (size_t done = 0; done < bytes;) {
+        const size_t n = std::min(bytes - done, kPinnedBytes);
+        char* pinned = pinned_.take(n);
+        if (pinned == nullptr) {
+          wait();
+          continue;
+        }
+        simt::copy(pinned, static_cast<const char*>(from) + done, n, stream_);
+        wait();
+        std::memcpy(static_cast<char*>(to) + done, pinned, n);
+        done += n;
+      }
+    });
+  }
+
+  void copy(void* to, const void* from, size_t bytes) override {
+    attempt([&] { simt::copy_on_device(to, from, bytes, stream_); });
+  }
+
+  void synchronize() override {
+    attempt([&] { wait(); });
+  }
+
+  Weight prepare_weight(const void* host, Type type, int64_t n, int64_t k) override {
+    Weight weight{nullptr, type, n, k};
+    attempt([&] {
+      weight.data = simt::allocate_readonly(host, static_cast<size_t>(n * k * type_bytes(type)));
+    });
+    return weight;
+  }
+
+  void release_weight(const Weight& weight) override {
+    simt::release(const_cast<void*>(weight.data));
+  }
+
+  // ----------------------------------------------------------------------------------------------------- steps
+
+  int32_t row_tile() const override { return kRowTile; }
+
+  bool begin_step(uint64_t owner, const std::vector<int32_t>& shape) override {
+    bool ops_wanted = false;
+    attempt([&] {
+      Step& step = steps_[{owner, shape}];
+      step.used = ++clock_;
+      if (step.graph) {
+        step.graph.launch(stream_);
+        return;
+      }
+      ops_wanted = true;
+      if (step.seen) {
+        simt::begin_capture(stream_);
+        recording_ = &step;
+      }
+      step.seen = true;
+    });
+    return ops_wanted;
+  }
+
+  void end_step() override {
+    Step* step = std::exchange(recording_, nullptr);
+    if (step == nullptr) return;
+    const bool failed = failure_.status != ESPALIER_OK;
+    simt::Graph graph;
+    attempt_always([&] { graph = simt::end_capture(stream_); });
+    attempt([&] {
+      if (failed) return;
+      step->graph = std::move(graph);
+      step->graph.launch(stream_);
+      forget_oldest();
+    });
+  }
+
+  void drop_steps(uint64_t owner) override {
+    const auto first = steps_.lower_bound({owner, {}});
+    const auto last = steps_.lower_bound({owner + 1, {}});
+    if (first == last) return;
+    attempt_always([&] { wait(); });  // a graph stays until its launches are done
+    steps_.erase(first, last);
+  }
+
+  // ------------------------------------------------------------------------------------------------------- ops
+
+  void embed(const EmbedArgs&) override { missing("embed"); }
+  void rms_norm(const RmsNormArgs& args) override {
+    attempt([&] { cuda_rms_norm(args, stream_); });
+  }
+  void skinny_gemm(const SkinnyGemmArgs&) override { missing("skinny_gemm"); }
+  void rope_and_append(const RopeAndAppendArgs&) override { missing("rope_and_append"); }
+  void tree_attention(const TreeAttentionArgs&) override { missing("tree_attention"); }
+  void top_k(const TopKArgs&) override { missing("top_k"); }
+  void sample(const SampleArgs&) override { missing("sample"); }
+  void verify(const VerifyArgs& args) override {
+    attempt([&] { cuda_verify(args, stream_); });
+  }
+  void verify_sampling(const VerifySamplingArgs&) override { missing("verify_sampling"); }
+  void commit_kv(const CommitKvArgs& args) override {
+    attempt([&] { cuda_commit_kv(args, stream_); });
+  }
+
+ private:
+  struct Step {
+    bool seen = false;  // ran once without a graph
+    uint64_t used = 0;
+    simt::Graph graph;
+  };
+
+  static simt::Stream open_stream(int device) {
+    simt::use_device(device);
+    return simt::create_stream();
+  }
+
+  /** Runs the body, unless something failed before, and keeps what it throws. */
+  template <class Body>
+  void attempt(Body&& body) {
+    if (failure_.status == ESPALIER_OK) attempt_always(body);
+  }
+
+  template <class Body>
+  void attempt_always(Body&& body) {
+    try {
+      simt::use_device(device_);
+      body();
+    } catch (const Unsupported& e) {
+      keep(ESPALIER_UNSUPPORTED, e.what());
+    } catch (const simt::OutOfMemory& e) {
+      keep(ESPALIER_OUT_OF_MEMORY, e.what());
+    } catch (const std::bad_alloc&) {
+      keep(ESPALIER_OUT_OF_MEMORY, "out of host memory");
+    } catch (const std::exception& e) {
+      keep(ESPALIER_DEVICE_FAILURE, e.what());
+    } catch (...) {
+      keep(ESPALIER_INTERNAL, "unknown failure");
+    }
+  }
+
+  void keep(espalier_status status, const char* text) {
+    if (failure_.status != ESPALIER_OK) return;
+    failure_.status = status;
+    std::snprintf(failure_.text, sizeof failure_.text, "%s", text);
+  }
+
+  void missing(const char* op) {
+    attempt([&] { throw Unsupported(std::string(op) + " has no CUDA kernel in this build"); });
+  }
+
+  void wait() {
+    simt::wait(stream_);
+    pinned_.reset();
+  }
+
+  void forget_oldest() {
+    if (steps_.size() <= kMostGraphs) return;
+    wait();
+    steps_.erase(std::min_element(steps_.begin(), steps_.end(), [](const auto& a, const auto& b) {
+      return a.second.used < b.second.used;
+    }));
+  }
+
+  int device_;
+  simt::Stream stream_;
+  Pinned pinned_;
+  Failure failure_;
+  std::map<std::pair<uint64_t, std::vector<int32_t>>, Step> steps_;
+  Step* recording_ = nullptr;
+  uint64_t clock_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_cuda_backend(int device) {
+  return std::make_unique<CudaBackend>(device);
+}
+
+}  // namespace espalier

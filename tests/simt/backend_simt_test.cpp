@@ -1,0 +1,193 @@
+// The CUDA backend on the emulator: memory, copies, failures that are kept, and steps that are recorded and replayed.
+#include "check.h"
+#include "cuda_backend.h"
+#include "emulated_device.h"
+#include "emulator.h"
+#include "simt/runtime.h"
+
+using namespace espalier;
+using simt::emulated::counts;
+
+namespace {
+
+constexpr int64_t kHidden = 48;
+
+/** A backend, and rows of numbers on it. */
+struct Rows {
+  std::unique_ptr<Backend> backend = make_cuda_backend(0);
+  float *x, *out, *weight;
+
+  Rows() {
+    x = static_cast<float*>(backend->allocate(8 * kHidden * sizeof(float)));
+    out = static_cast<float*>(backend->allocate(8 * kHidden * sizeof(float)));
+    weight = static_cast<float*>(backend->allocate(kHidden * sizeof(float)));
+    const std::vector<float> ones(kHidden, 1.0f);
+    backend->upload(weight, ones.data(), kHidden * sizeof(float));
+  }
+  ~Rows() {
+    for (float* p : {x, out, weight}) backend->release(p);
+  }
+
+  void put(float value) {
+    std::vector<float> row(kHidden, value);
+    row[0] = 2 * value + 1;
+    backend->upload(x, row.data(), kHidden * sizeof(float));
+  }
+  RmsNormArgs norm() const { return {x, weight, Type::kFp32, 1e-5f, out, 1, kHidden}; }
+  std::vector<float> result() {
+    std::vector<float> row(kHidden);
+    backend->download(row.data(), out, kHidden * sizeof(float));
+    return row;
+  }
+  Failure failure() { return backend->take_failure(); }
+
+  /** One step of a norm; true when it was replayed. */
+  bool step(uint64_t owner, const std::vector<int32_t>& shape) {
+    if (!backend->begin_step(owner, shape)) return true;
+    backend->rms_norm(norm());
+    backend->end_step();
+    return false;
+  }
+};
+
+}  // namespace
+
+TEST(memory_is_zeroed_and_copies_arrive) {
+  Rows r;
+  const size_t bytes = (size_t{9} << 20) + 12;  // more than the pinned memory holds
+  auto* a = static_cast<char*>(r.backend->allocate(bytes));
+  auto* b = static_cast<char*>(r.backend->allocate(bytes));
+  std::vector<char> got(bytes, 1), sent(bytes);
+  r.backend->download(got.data(), a, bytes);
+  CHECK(got == std::vector<char>(bytes, 0));
+  for (size_t i = 0; i < bytes; ++i) sent[i] = static_cast<char>(i * 7 + i / 251);
+  r.backend->upload(a, sent.data(), bytes);
+  const std::vector<char> kept = sent;
+  std::fill(sent.begin(), sent.end(), 0);  // an upload has taken what it needs
+  r.backend->copy(b, a, bytes);
+  r.backend->download(got.data(), b, bytes);
+  CHECK(got == kept);
+  CHECK_EQ(r.failure().status, ESPALIER_OK);
+  r.backend->release(a);
+  r.backend->release(b);
+}
+
+TEST(uploads_do_not_wait) {
+  Rows r;
+  r.backend->synchronize();
+  const auto before = counts();
+  for (int i = 0; i < 100; ++i) {
+    r.put(static_cast<float>(i));
+    r.backend->rms_norm(r.norm());
+  }
+  CHECK_EQ(counts().waits, before.waits);
+  CHECK_EQ(counts().launches, before.launches);  // and nothing ran yet
+  r.result();
+  CHECK_EQ(counts().waits, before.waits + 1);
+  CHECK_EQ(counts().launches, before.launches + 100);
+}
+
+TEST(a_step_runs_then_is_captured_then_replayed) {
+  Rows r;
+  Rows fresh;
+  for (int i = 0; i < 6; ++i) {
+    const auto before = counts();
+    r.put(static_cast<float>(i));
+    const bool replayed = r.step(7, {1, 2});
+    CHECK_EQ(replayed, i >= 2);
+    CHECK_EQ(counts().captures - before.captures, i == 1 ? 1 : 0);
+    CHECK_EQ(counts().graph_launches - before.graph_launches, i == 0 ? 0 : 1);
+    fresh.put(static_cast<float>(i));
+    fresh.backend->rms_norm(fresh.norm());
+    CHECK_MSG(r.result() == fresh.result(), "step %d", i);
+    CHECK_EQ(counts().allocations, before.allocations);
+  }
+  CHECK_EQ(r.failure().status, ESPALIER_OK);
+}
+
+TEST(steps_of_other_shapes_and_owners_are_others) {
+  Rows r;
+  for (int i = 0; i < 3; ++i) r.step(7, {1, 2});
+  CHECK(!r.step(7, {1, 3}));
+  CHECK(!r.step(7, {1}));
+  CHECK(!r.step(8, {1, 2}));
+  CHECK(r.step(7, {1, 2}));
+  r.backend->drop_steps(8);
+  CHECK(r.step(7, {1, 2}));
+  r.backend->drop_steps(7);  // while a launch of the graph waits
+  CHECK(!r.step(7, {1, 2}));
+  r.backend->synchronize();
+  CHECK_EQ(r.failure().status, ESPALIER_OK);
+}
+
+TEST(steps_used_longest_ago_are_forgotten) {
+  Rows r;
+  for (int32_t shape = 0; shape < 300; ++shape) {
+    r.step(7, {shape});
+    r.step(7, {shape});
+    CHECK(r.step(7, {0}));
+  }
+  CHECK(r.step(7, {299}));
+  CHECK(!r.step(7, {1}));
+  r.backend->synchronize();
+  CHECK_EQ(r.failure().status, ESPALIER_OK);
+}
+
+TEST(the_first_failure_is_kept_and_what_follows_does_nothing) {
+  Rows r;
+  r.put(1);
+  r.backend->rms_norm(r.norm());
+  const std::vector<float> before = r.result();
+  CommitKvArgs beyond{};
+  beyond.num_moves = beyond.row_bytes = 4;
+  beyond.num_layers = 40000;  // more blocks than a grid's axis has
+  r.backend->commit_kv(beyond);
+  r.put(2);
+  r.result();  // the wait meets the failure
+  r.backend->rms_norm(r.norm());
+  const Failure failure = r.failure();
+  CHECK_EQ(failure.status, ESPALIER_DEVICE_FAILURE);
+  CHECK_MSG(
+      std::strstr(failure.text, "commit_kv_kernel") != nullptr &&
+          std::strstr(failure.text, "grid axis 1 = 80000") != nullptr,
+      "%s", failure.text);
+  CHECK_EQ(r.failure().status, ESPALIER_OK);
+  r.put(1);
+  r.backend->rms_norm(r.norm());
+  CHECK(r.result() == before);
+}
+
+TEST(a_step_that_fails_while_it_is_captured_leaves_no_graph) {
+  Rows r;
+  r.step(7, {1});
+  if (r.backend->begin_step(7, {1})) {
+    r.backend->rms_norm(r.norm());
+    r.result();  // waits inside of a capture
+    r.backend->end_step();
+  }
+  CHECK_EQ(r.failure().status, ESPALIER_DEVICE_FAILURE);
+  r.put(3);
+  CHECK(!r.step(7, {1}));
+  CHECK(r.step(7, {1}));
+  r.result();
+  CHECK_EQ(r.failure().status, ESPALIER_OK);
+}
+
+TEST(memory_that_the_device_lacks_is_a_failure_and_a_status_of_the_abi) {
+  Rows r;
+  CHECK(r.backend->allocate(size_t{1} << 40) == nullptr);
+  CHECK_EQ(r.failure().status, ESPALIER_OUT_OF_MEMORY);
+  espalier_context* ctx = espalier_test::create_emulated_context();
+  const int64_t many = int64_t{1} << 38, few = 4;
+  espalier_buffer* buffer = nullptr;
+  CHECK_EQ(espalier_buffer_create(ctx, ESPALIER_FP32, 1, &many, &buffer), ESPALIER_OUT_OF_MEMORY);
+  CHECK(buffer == nullptr);
+  CHECK_EQ(espalier_buffer_create(ctx, ESPALIER_FP32, 1, &few, &buffer), ESPALIER_OK);
+  const float sent[4] = {1, 2, 3, 4};
+  float got[4] = {};
+  CHECK_EQ(espalier_buffer_write(buffer, sent, sizeof sent), ESPALIER_OK);
+  CHECK_EQ(espalier_buffer_read(buffer, got, sizeof got), ESPALIER_OK);
+  CHECK(std::equal(sent, sent + 4, got));
+  espalier_buffer_destroy(buffer);
+  espalier_context_destroy(ctx);
+}
