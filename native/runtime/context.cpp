@@ -1,15 +1,14 @@
 // Devices, contexts and buffers.
-#include <dlfcn.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <mutex>
 #include <string>
 #include <thread>
 
 #include "cpu/cpu_backend.h"
+#include "runtime/loaded_backend.h"
 #include "runtime/objects.h"
 
 using namespace espalier;
@@ -17,11 +16,6 @@ using namespace espalier;
 namespace {
 
 constexpr int kMaxThreads = 1024;
-
-// Why there is no CUDA device: set by espalier_backend_load.
-std::mutex cuda_mutex;
-std::string cuda_reason =
-    "the CUDA backend (libespalier_cuda.so) is not loaded; add the linux-x86_64-gpu jar";
 
 void copy_text(char* to, size_t size, const std::string& text) {
   std::snprintf(to, size, "%s", text.c_str());
@@ -82,20 +76,11 @@ void check_copy(const espalier_buffer* buffer, const void* data, int64_t bytes) 
 espalier_status espalier_backend_load(const char* path) {
   return guarded("espalier_backend_load", [&] {
     need(path, "path");
-    std::lock_guard<std::mutex> lock(cuda_mutex);
-    void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (library == nullptr) {
-      cuda_reason = std::string("espalier_cuda not loaded: ") + dlerror();
-    } else {
-      cuda_reason =
-          std::string("espalier_cuda not loaded: ") + path + " is no backend of this version";
-      dlclose(library);
-    }
-    fail(ESPALIER_UNAVAILABLE, "%s", cuda_reason.c_str());
+    load_cuda_library(path);
   });
 }
 
-int32_t espalier_device_count(void) { return 2; }
+int32_t espalier_device_count(void) { return 1 + cuda_entries(); }
 
 espalier_status espalier_device_describe(int32_t entry, espalier_device_info* info) {
   return guarded("espalier_device_describe", [&] {
@@ -112,10 +97,8 @@ espalier_status espalier_device_describe(int32_t entry, espalier_device_info* in
     info->size = sizeof *info;
     info->kind = entry == 0 ? ESPALIER_CPU : ESPALIER_CUDA;
     if (info->kind == ESPALIER_CUDA) {
-      std::lock_guard<std::mutex> lock(cuda_mutex);
-      copy_text(info->name, sizeof info->name, "NVIDIA GPU");
-      copy_text(info->reason, sizeof info->reason, cuda_reason);
-      return;
+      info->idx = entry - 1;
+      return describe_cuda(info->idx, info);
     }
     info->available = 1;
     info->num_threads = default_threads();
@@ -129,16 +112,12 @@ espalier_status espalier_context_create(
     int32_t kind, int32_t idx, int32_t num_threads, espalier_context** ctx) {
   return guarded("espalier_context_create", [&] {
     need(ctx, "ctx");
-    if (kind == ESPALIER_CUDA) {
-      std::lock_guard<std::mutex> lock(cuda_mutex);
-      fail(ESPALIER_UNAVAILABLE, "%s", cuda_reason.c_str());
-    }
-    if (kind != ESPALIER_CPU) {
+    if (kind != ESPALIER_CPU && kind != ESPALIER_CUDA) {
       fail(
           ESPALIER_INVALID_ARGUMENT, "kind = %d, expected ESPALIER_CPU (0) or ESPALIER_CUDA (1)",
           kind);
     }
-    if (idx != 0)
+    if (kind == ESPALIER_CPU && idx != 0)
       fail(ESPALIER_INVALID_ARGUMENT, "idx = %d, expected 0: there is one CPU device", idx);
     if (num_threads < 0 || num_threads > kMaxThreads) {
       fail(
@@ -147,7 +126,8 @@ espalier_status espalier_context_create(
     }
     auto made = std::make_unique<espalier_context>();
     made->device = std::make_shared<Device>();
-    made->device->backend = make_cpu_backend(num_threads);
+    made->device->backend =
+        kind == ESPALIER_CUDA ? make_loaded_backend(idx) : make_cpu_backend(num_threads);
     *ctx = made.release();
   });
 }

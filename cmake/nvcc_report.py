@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Runs nvcc, keeps what ptxas says of each kernel beside the object file, and fails when a kernel spills registers.
+
+  nvcc_report.py [ccache] nvcc ... -Xptxas -v ... -o X.o      as a compiler launcher: writes X.o.kernels
+  nvcc_report.py --table FOLDER                               prints every X.o.kernels below FOLDER as one table
+
+A line of X.o.kernels: architecture, registers, bytes of shared memory, bytes of stack, bytes of spills, kernel.
+A spilled register is memory traffic that no bound of a kernel counts; a kernel that needs more registers than there
+are is cut smaller.
+"""
+import pathlib
+import re
+import subprocess
+import sys
+
+ENTRY = re.compile(r"Compiling entry function '(\S+)' for '(\S+)'")
+STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
+USED = re.compile(r"Used (\d+) registers(?:.*?(\d+) bytes smem)?")
+
+
+def plain_name(kernel: str) -> str:
+    """The demangled name without its parameters and without namespaces."""
+    named = subprocess.run(["c++filt", "-p", kernel], capture_output=True, text=True).stdout.strip()
+    named = re.sub(r"\(anonymous namespace\)::|_GLOBAL__N__\w+::|espalier::|simt::", "", named or kernel)
+    return named.removeprefix("void ")
+
+
+def kernels_of(log: str) -> list[dict]:
+    kernels = []
+    for line in log.splitlines():
+        if match := ENTRY.search(line):
+            kernels.append({"name": plain_name(match[1]), "arch": match[2], "registers": 0, "shared": 0, "stack": 0,
+                            "spills": 0})
+        elif kernels and (match := STACK.search(line)):
+            kernels[-1]["stack"] = int(match[1])
+            kernels[-1]["spills"] = int(match[2]) + int(match[3])
+        elif kernels and (match := USED.search(line)):
+            kernels[-1]["registers"] = int(match[1])
+            kernels[-1]["shared"] = int(match[2] or 0)
+    return kernels
+
+
+def compile_and_check(command: list[str]) -> int:
+    result = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    # What is left when the notes of ptxas are taken out is for the user.
+    sys.stderr.write("".join(line for line in result.stderr.splitlines(keepends=True)
+                             if not line.startswith("ptxas info") and not STACK.search(line)))
+    if result.returncode != 0 or "-c" not in command or "-o" not in command:
+        return result.returncode
+    out = pathlib.Path(command[command.index("-o") + 1])
+    kernels = kernels_of(result.stderr)
+    out.with_name(out.name + ".kernels").write_text("".join(
+        f"{k['arch']}\t{k['registers']}\t{k['shared']}\t{k['stack']}\t{k['spills']}\t{k['name']}\n" for k in kernels))
+    spilled = [k for k in kernels if k["spills"] > 0]
+    for k in spilled:
+        print(f"{out.stem}: {k['name']} for {k['arch']}: spills = {k['spills']} bytes, expected 0", file=sys.stderr)
+    if spilled:
+        out.unlink()
+    return 1 if spilled else 0
+
+
+def table(folder: str) -> int:
+    rows = sorted({tuple(line.rstrip("\n").split("\t")) for file in pathlib.Path(folder).rglob("*.kernels")
+                   for line in open(file)}, key=lambda row: (row[5], row[0]))
+    print(f"{'kernel':<70} {'arch':>8} {'registers':>9} {'shared':>7} {'stack':>6} {'spills':>6}")
+    for arch, registers, shared, stack, spills, name in rows:
+        print(f"{name:<70} {arch:>8} {registers:>9} {shared:>7} {stack:>6} {spills:>6}")
+    print(f"{len(rows)} kernels, {sum(row[4] != '0' for row in rows)} with spills")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(table(sys.argv[2]) if sys.argv[1:2] == ["--table"] else compile_and_check(sys.argv[1:]))
