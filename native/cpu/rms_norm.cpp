@@ -5,6 +5,8 @@
 // Rows    the squares of a row are summed in sixteen partial sums, element i in sum i mod 16, then
 //         pairwise
 // Error   relative, each element: half of the sum's, (hidden / 16 + 5) / 2 * 2^-24, and 8 * 2^-24
+#include "cpu/rms_norm.h"
+
 #include <cmath>
 
 #include "cpu/convert.h"
@@ -29,19 +31,21 @@ float sum_of_squares(const float* x, int64_t hidden) {
 
 }  // namespace
 
+void norm_row(const Norm& norm, const float* x, int64_t len, float* out) {
+  with_type(norm.type, [&](const auto* type) {
+    const auto* weight = static_cast<decltype(type)>(norm.weight);
+    const float factor =
+        1.0f / std::sqrt(sum_of_squares(x, len) / static_cast<float>(len) + norm.eps);
+    for (int64_t i = 0; i < len; ++i) out[i] = x[i] * factor * to_float(weight[i]);
+  });
+}
+
 void CpuBackend::rms_norm(const RmsNormArgs& args) {
   const int64_t hidden = args.hidden;
-  with_type(args.weight_type, [&](const auto* type) {
-    const auto* weight = static_cast<decltype(type)>(args.weight);
-    pool_.parallel_for(args.rows, 1 + 16384 / (hidden + 1), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        const float* x = args.x + r * hidden;
-        float* out = args.out + r * hidden;
-        const float factor =
-            1.0f / std::sqrt(sum_of_squares(x, hidden) / static_cast<float>(hidden) + args.eps);
-        for (int64_t i = 0; i < hidden; ++i) out[i] = x[i] * factor * to_float(weight[i]);
-      }
-    });
+  const Norm norm{args.weight, args.weight_type, args.eps};
+  pool_.parallel_for(args.rows, 1 + 16384 / (hidden + 1), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r)
+      norm_row(norm, args.x + r * hidden, hidden, args.out + r * hidden);
   });
 }
 

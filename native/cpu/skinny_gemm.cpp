@@ -1,6 +1,7 @@
 // skinny_gemm: product of few rows with a large weight.
 //
-// Math    out = x w^T (+ bias) (+ residual), or silu(x w^T (+ bias)) * (x up^T (+ up_bias))
+// Math    out = x w^T (+ bias) (+ residual), or silu(x w^T (+ bias)) * (x up^T (+ up_bias)); up to
+//         three products w, bias, out share an x; with a norm, x is normalised first, as rms_norm
 // Shapes  x [m, k], w, up [n, k], bias, up_bias [n], residual, out [m, n]; residual may be out
 // Rows    an output has one accumulator of 4, 8 or 16 partial sums (plain, AVX2, AVX-512), filled
 //         in ascending k and added up in a fixed tree: fixed by k alone. Only m and n are tiled and
@@ -58,28 +59,28 @@ void add_bias(const Weight& bias, int64_t begin, int64_t len, float* y) {
 
 /** Outputs n_begin .. n_end - 1 of all rows of x; packed [m / kMaxRows, packed_len of kMaxRows]. */
 void gemm_range(
-    const SkinnyGemmArgs& args, const Kernels& kernels, const float* packed, int64_t n_begin,
-    int64_t n_end) {
+    const SkinnyGemmArgs& args, const GemmPart& part, const Kernels& kernels, const float* packed,
+    int64_t n_begin, int64_t n_end) {
   const int64_t width = n_end - n_begin;
   const bool gated = args.up.data != nullptr;
   float product[kMaxRows * kMaxRange], up[kMaxRows * kMaxRange];
   for (int64_t m = 0; m < args.m; m += kMaxRows) {
     const int64_t num_x = std::min(args.m - m, kMaxRows);
-    kernels.products(args.w, n_begin, n_end, packed, num_x, product, width);
+    kernels.products(part.w, n_begin, n_end, packed, num_x, product, width);
     if (gated) kernels.products(args.up, n_begin, n_end, packed, num_x, up, width);
-    packed += kernels.packed_len(args.w.k, kMaxRows);
+    packed += kernels.packed_len(part.w.k, kMaxRows);
     for (int64_t r = 0; r < num_x; ++r) {
       float* y = product + r * width;
-      add_bias(args.bias, n_begin, width, y);
+      add_bias(part.bias, n_begin, width, y);
       if (gated) {
         add_bias(args.up_bias, n_begin, width, up + r * width);
         kernels.apply_gate(y, up + r * width, width);
       }
-      const int64_t at = (m + r) * args.w.n + n_begin;
+      const int64_t at = (m + r) * part.w.n + n_begin;
       if (args.residual != nullptr) {
         for (int64_t i = 0; i < width; ++i) y[i] += args.residual[at + i];
       }
-      std::copy_n(y, width, args.out + at);
+      std::copy_n(y, width, part.out + at);
     }
   }
 }
@@ -88,14 +89,21 @@ void gemm_range(
 
 void CpuBackend::skinny_gemm(const SkinnyGemmArgs& args) {
   const Kernels kernels = kernels_of(path_);
-  const int64_t k = args.w.k, packed_len = kernels.packed_len(k, kMaxRows);
-  static thread_local std::vector<float> packed;
+  const Weight& first = args.part[0].w;
+  const int64_t k = first.k, packed_len = kernels.packed_len(k, kMaxRows);
+  static thread_local std::vector<float> normed, packed;
+  const float* x = args.x;
+  if (args.norm.weight != nullptr) {
+    normed.resize(static_cast<size_t>(args.m * k));
+    rms_norm({x, args.norm.weight, args.norm.type, args.norm.eps, normed.data(), args.m, k});
+    x = normed.data();
+  }
   packed.resize((args.m + kMaxRows - 1) / kMaxRows * packed_len);
   float* const packed_rows = packed.data();
   pool_.parallel_for(args.m, kMaxRows, [&](int64_t begin, int64_t end) {
     for (int64_t m = begin; m < end; m += kMaxRows) {
       kernels.pack_rows(
-          args.x + m * k, k, std::min(end - m, kMaxRows), args.w.type,
+          x + m * k, k, std::min(end - m, kMaxRows), first.type,
           packed_rows + m / kMaxRows * packed_len);
     }
   });
@@ -105,10 +113,13 @@ void CpuBackend::skinny_gemm(const SkinnyGemmArgs& args) {
   const int64_t products = args.m * k * (args.up.data == nullptr ? 1 : 2);
   const int64_t rows = (int64_t{1} << 17) / (products + 1);
   const int64_t grain = std::clamp(rows / kTile * kTile, kTile, kMaxRange);
-  pool_.parallel_for(args.m == 0 ? 0 : args.w.n, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end; n += kMaxRange)
-      gemm_range(args, kernels, packed_rows, n, std::min(n + kMaxRange, end));
-  });
+  for (int32_t i = 0; i < args.num_parts; ++i) {
+    const GemmPart& part = args.part[i];
+    pool_.parallel_for(args.m == 0 ? 0 : part.w.n, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; n += kMaxRange)
+        gemm_range(args, part, kernels, packed_rows, n, std::min(n + kMaxRange, end));
+    });
+  }
 }
 
 }  // namespace espalier

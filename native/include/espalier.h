@@ -355,27 +355,42 @@ ESPALIER_API espalier_status espalier_rms_norm(
 
 /**
  * Product of few rows with a large weight: out = x w^T (+ bias) (+ residual), or
- * silu(x w^T (+ bias)) * (x up^T (+ up_bias)).
+ * silu(x w^T (+ bias)) * (x up^T (+ up_bias)). With norm, x / sqrt(mean(x^2) + eps) * norm stands in the place of x.
+ * Up to three products share an x; each has the bits that it has alone.
  *
- *   x         [m, k]  fp32
- *   w         [n, k]  fp32, bf16 or fp16
- *   up        [n, k]  type of w; NULL without the gate
- *   bias      [n]     fp32, bf16 or fp16; NULL for none
- *   up_bias   [n]     fp32, bf16 or fp16; NULL for none; only with up
- *   residual  [m, n]  fp32; NULL for none; may be out; not with up
- *   out       [m, n]  fp32
+ *   x         [m, k]   fp32
+ *   norm      [k]      fp32, bf16 or fp16; NULL for no norm
+ *   eps       finite, >= 0; not looked at without norm
+ *   w         [n, k]   fp32, bf16 or fp16
+ *   bias      [n]      fp32, bf16 or fp16; NULL for none
+ *   up        [n, k]   type of w; NULL without the gate; only with one product
+ *   up_bias   [n]      fp32, bf16 or fp16; NULL for none; only with up
+ *   residual  [m, n]   fp32; NULL for none; may be out; not with up, only with one product
+ *   out       [m, n]   fp32
+ *   w2        [n2, k]  type of w; NULL for one product
+ *   bias2     [n2]     fp32, bf16 or fp16; NULL for none; only with w2
+ *   out2      [m, n2]  fp32; NULL where w2 is NULL
+ *   w3        [n3, k]  type of w; NULL for two products; only with w2
+ *   bias3     [n3]     fp32, bf16 or fp16; NULL for none; only with w3
+ *   out3      [m, n3]  fp32; NULL where w3 is NULL
  */
 ESPALIER_API espalier_status espalier_skinny_gemm(
-    espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* w,
-    const espalier_buffer* up, const espalier_buffer* bias, const espalier_buffer* up_bias,
-    const espalier_buffer* residual, espalier_buffer* out);
+    espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* norm, float eps,
+    const espalier_buffer* w, const espalier_buffer* bias, const espalier_buffer* up,
+    const espalier_buffer* up_bias, const espalier_buffer* residual, espalier_buffer* out,
+    const espalier_buffer* w2, const espalier_buffer* bias2, espalier_buffer* out2,
+    const espalier_buffer* w3, const espalier_buffer* bias3, espalier_buffer* out3);
 
 /**
- * Rotates q and k by their rows' angles and appends k and v to a paged cache.
+ * Rotates q and k by their rows' angles and appends k and v to a paged cache. With q_norm, each head of q is normalised
+ * before: head / sqrt(mean(head^2) + eps) * q_norm; with k_norm each head of k.
  *
  *   q        [rows, num_q_heads, head_dim]                     fp32  rotated in place
  *   k        [rows, num_kv_heads, head_dim]                    fp32
  *   v        [rows, num_kv_heads, head_dim]                    fp32
+ *   q_norm   [head_dim]                                        fp32, bf16 or fp16; NULL for no norm
+ *   k_norm   [head_dim]                                        fp32, bf16 or fp16; NULL for no norm
+ *   eps      finite, >= 0; not looked at without a norm
  *   cos_sin  [rows, 2, head_dim / 2]                           fp32  cosines, then sines, of the rows' positions
  *   slot     [rows]                                            i32   page * page_size + offset, all different
  *   k_cache  [num_pages, page_size, num_kv_heads, head_dim]    fp32, bf16 or fp16
@@ -383,6 +398,7 @@ ESPALIER_API espalier_status espalier_skinny_gemm(
  */
 ESPALIER_API espalier_status espalier_rope_and_append(
     espalier_context* ctx, espalier_buffer* q, const espalier_buffer* k, const espalier_buffer* v,
+    const espalier_buffer* q_norm, const espalier_buffer* k_norm, float eps,
     const espalier_buffer* cos_sin, const espalier_buffer* slot, espalier_buffer* k_cache,
     espalier_buffer* v_cache);
 

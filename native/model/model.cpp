@@ -29,6 +29,14 @@ bool any_not_finite(const NamedWeight& w) {
   }
 }
 
+/** Weights of one product, or of products that share their input: one type. */
+void need_same_type(const NamedWeight& first, const NamedWeight& other) {
+  if (other.weight.type == first.weight.type) return;
+  fail(
+      ESPALIER_BAD_MODEL, "type of %s = %s, expected %s, as %s has", other.name.c_str(),
+      type_name(other.weight.type), type_name(first.weight.type), first.name.c_str());
+}
+
 }  // namespace
 
 Model::Model(std::shared_ptr<Device> device, const std::string& dir)
@@ -64,6 +72,9 @@ Model::Model(std::shared_ptr<Device> device, const std::string& dir)
         w.up_bias = load(at + "mlp.up_proj.bias", {c.intermediate});
         w.down_bias = load(at + "mlp.down_proj.bias", {c.hidden});
       }
+      need_same_type(w.q, w.k);
+      need_same_type(w.q, w.v);
+      need_same_type(w.gate, w.up);
       layers_.push_back(std::move(w));
     }
     final_norm_ = load("model.norm.weight", {c.hidden});

@@ -58,11 +58,12 @@ inline bool has_penalties(const espalier_sampling& s) {
   return s.repetition_penalty != 1 || s.presence_penalty != 0 || s.frequency_penalty != 0;
 }
 
-/** A matrix as a model folder holds it, [n, k] row major, and what the backend made of it at load. */
+/** A matrix of a model, as the backend made it at load from the folder's [n, k], row major. */
 struct Weight {
   const void* data = nullptr;  // [n, k], on the device
   Type type = Type::kFp32;
   int64_t n = 0, k = 0;
+  bool packed = false;  // in the backend's own order instead of row major
 };
 
 struct EmbedArgs {
@@ -81,15 +82,31 @@ struct RmsNormArgs {
   int64_t rows, hidden;
 };
 
+/** An RMS norm that another op does on its way. */
+struct Norm {
+  const void* weight = nullptr;  // one for each element of a row; null for no norm
+  Type type = Type::kFp32;
+  float eps = 0;
+};
+
+/** One of the products of skinny_gemm. */
+struct GemmPart {
+  Weight w;              // [n, k]
+  Weight bias;           // [n]; data is null for none
+  float* out = nullptr;  // [m, n]
+};
+
 struct SkinnyGemmArgs {
-  const float* x;         // [m, k]
-  Weight w;               // [n, k]
-  Weight up;              // [n, k]; data is null without the gate
-  Weight bias;            // [n]; data is null for none
-  Weight up_bias;         // [n]; data is null for none; only with up
-  const float* residual;  // [m, n], or null
-  float* out;             // [m, n]
-  int64_t m;
+  static constexpr int kMostParts = 3;
+
+  const float* x = nullptr;   // [m, k]
+  Norm norm;                  // of x, before the products
+  GemmPart part[kMostParts];  // all of one k and one type of w
+  int32_t num_parts = 1;
+  Weight up;                        // [n, k], type of w; data is null without the gate
+  Weight up_bias;                   // [n]; data is null for none; only with up
+  const float* residual = nullptr;  // [m, n], or null; as up, only with one part
+  int64_t m = 0;
 };
 
 struct RopeAndAppendArgs {
@@ -103,6 +120,7 @@ struct RopeAndAppendArgs {
   Type kv_type;
   int64_t rows;
   int32_t num_q_heads, num_kv_heads, head_dim;
+  Norm q_norm, k_norm;  // of each head of q and k, before the rotation
 };
 
 struct TreeAttentionArgs {
@@ -197,7 +215,8 @@ class Backend {
   virtual void copy(
       void* to, const void* from, size_t bytes) = 0;  // between two places of the device
   virtual void synchronize() = 0;
-  /** A weight of a model: the host's mapping itself on the CPU, a copy in the device's layout elsewhere. */
+  /** A weight of a model: the host's mapping itself on the CPU, a copy in the device's layout elsewhere. A vector (n = 1)
+   *  is never packed. */
   virtual Weight prepare_weight(const void* host, Type type, int64_t n, int64_t k) = 0;
   virtual void release_weight(const Weight& weight) = 0;
 

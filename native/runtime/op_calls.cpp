@@ -187,6 +187,49 @@ Weight weight_of(const espalier_buffer* buffer) {
   return {buffer->data, buffer->type, buffer->shape[0], matrix ? buffer->shape[1] : 1};
 }
 
+void check_eps(float eps) {
+  if (!std::isfinite(eps) || eps < 0) {
+    fail(
+        ESPALIER_INVALID_ARGUMENT, "eps = %g, expected a finite number >= 0",
+        static_cast<double>(eps));
+  }
+}
+
+/** A norm on the way of another op: NULL for none. */
+Norm norm_of(
+    const OpCall& call, const espalier_buffer* weight, const char* name, Dim* len, float eps) {
+  if (weight == nullptr) return {};
+  const void* data = call.data<void>(weight, name, Kind::kFloat, {len});
+  check_eps(eps);
+  return {data, weight->type, eps};
+}
+
+/** What a part of skinny_gemm is called. */
+struct PartNames {
+  const char *w, *bias, *out;
+};
+
+GemmPart part_of(
+    const OpCall& call, const PartNames& names, Dim* m, Dim* k, Dim* n, const espalier_buffer* w,
+    const espalier_buffer* bias, espalier_buffer* out) {
+  call.data<void>(w, names.w, Kind::kFloat, {n, k});
+  call.optional<void>(bias, names.bias, Kind::kFloat, {n});
+  return {weight_of(w), weight_of(bias), call.data<float>(out, names.out, Kind::kFp32, {m, n})};
+}
+
+void check_type_of(const Weight& weight, const char* name, const Weight& first) {
+  if (weight.type == first.type) return;
+  fail(
+      ESPALIER_INVALID_ARGUMENT, "type of %s = %s, expected %s, as w has", name,
+      type_name(weight.type), type_name(first.type));
+}
+
+/** Throws when an argument is given without the one that it belongs to, or with one that excludes it. */
+void check_absent(const espalier_buffer* buffer, const char* name, bool absent, const char* where) {
+  if (buffer == nullptr || !absent) return;
+  fail(ESPALIER_INVALID_ARGUMENT, "%s = a buffer, expected NULL where %s", name, where);
+}
+
 /**
  * Trees follow each other from node 0 on, none is empty, and parents come before their children.
  */
@@ -278,11 +321,7 @@ espalier_status espalier_rms_norm(
     args.x = call.data<float>(x, "x", Kind::kFp32, {&rows, &hidden});
     args.weight = call.data<void>(weight, "weight", Kind::kFloat, {&hidden});
     args.out = call.data<float>(out, "out", Kind::kFp32, {&rows, &hidden});
-    if (!std::isfinite(eps) || eps < 0) {
-      fail(
-          ESPALIER_INVALID_ARGUMENT, "eps = %g, expected a finite number >= 0",
-          static_cast<double>(eps));
-    }
+    check_eps(eps);
     check_apart(out, "out", {{weight, "weight"}, {same_memory(x, out) ? nullptr : x, "x"}});
     args.weight_type = weight->type;
     args.eps = eps;
@@ -293,43 +332,63 @@ espalier_status espalier_rms_norm(
 }
 
 espalier_status espalier_skinny_gemm(
-    espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* w,
-    const espalier_buffer* up, const espalier_buffer* bias, const espalier_buffer* up_bias,
-    const espalier_buffer* residual, espalier_buffer* out) {
+    espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* norm, float eps,
+    const espalier_buffer* w, const espalier_buffer* bias, const espalier_buffer* up,
+    const espalier_buffer* up_bias, const espalier_buffer* residual, espalier_buffer* out,
+    const espalier_buffer* w2, const espalier_buffer* bias2, espalier_buffer* out2,
+    const espalier_buffer* w3, const espalier_buffer* bias3, espalier_buffer* out3) {
   return guarded("espalier_skinny_gemm", [&] {
     const OpCall call(ctx);
-    Dim m{"m"}, n{"n"}, k{"k"};
-    SkinnyGemmArgs args{};
+    Dim m{"m"}, n{"n"}, n2{"n2"}, n3{"n3"}, k{"k"};
+    SkinnyGemmArgs args;
     args.x = call.data<float>(x, "x", Kind::kFp32, {&m, &k});
-    call.data<void>(w, "w", Kind::kFloat, {&n, &k});
+    args.norm = norm_of(call, norm, "norm", &k, eps);
+    args.part[0] = part_of(call, {"w", "bias", "out"}, &m, &k, &n, w, bias, out);
     call.optional<void>(up, "up", Kind::kFloat, {&n, &k});
-    call.optional<void>(bias, "bias", Kind::kFloat, {&n});
     call.optional<void>(up_bias, "up_bias", Kind::kFloat, {&n});
     args.residual = call.optional<float>(residual, "residual", Kind::kFp32, {&m, &n});
-    args.out = call.data<float>(out, "out", Kind::kFp32, {&m, &n});
-    if (up != nullptr && up->type != w->type) {
-      fail(
-          ESPALIER_INVALID_ARGUMENT, "type of up = %s, expected %s, as w has", type_name(up->type),
-          type_name(w->type));
-    }
-    if (up != nullptr && residual != nullptr) {
-      fail(ESPALIER_INVALID_ARGUMENT, "residual = a buffer, expected NULL where up is given");
-    }
-    if (up == nullptr && up_bias != nullptr) {
-      fail(ESPALIER_INVALID_ARGUMENT, "up_bias = a buffer, expected NULL where up is NULL");
-    }
-    check_apart(
-        out, "out",
-        {{x, "x"},
-         {w, "w"},
-         {up, "up"},
-         {bias, "bias"},
-         {up_bias, "up_bias"},
-         {same_memory(residual, out) ? nullptr : residual, "residual"}});
-    args.w = weight_of(w);
     args.up = weight_of(up);
-    args.bias = weight_of(bias);
     args.up_bias = weight_of(up_bias);
+    if (up != nullptr) check_type_of(args.up, "up", args.part[0].w);
+    check_absent(residual, "residual", up != nullptr, "up is given");
+    check_absent(up_bias, "up_bias", up == nullptr, "up is NULL");
+    check_absent(up, "up", w2 != nullptr, "w2 is given");
+    check_absent(residual, "residual", w2 != nullptr, "w2 is given");
+    check_absent(bias2, "bias2", w2 == nullptr, "w2 is NULL");
+    check_absent(out2, "out2", w2 == nullptr, "w2 is NULL");
+    check_absent(w3, "w3", w2 == nullptr, "w2 is NULL");
+    check_absent(bias3, "bias3", w3 == nullptr, "w3 is NULL");
+    check_absent(out3, "out3", w3 == nullptr, "w3 is NULL");
+    if (w2 != nullptr) {
+      args.part[1] = part_of(call, {"w2", "bias2", "out2"}, &m, &k, &n2, w2, bias2, out2);
+      check_type_of(args.part[1].w, "w2", args.part[0].w);
+      args.num_parts = 2;
+    }
+    if (w3 != nullptr) {
+      args.part[2] = part_of(call, {"w3", "bias3", "out3"}, &m, &k, &n3, w3, bias3, out3);
+      check_type_of(args.part[2].w, "w3", args.part[0].w);
+      args.num_parts = 3;
+    }
+    const auto check_out = [&](espalier_buffer* written, const char* name) {
+      check_apart(
+          written, name,
+          {{x, "x"},
+           {norm, "norm"},
+           {w, "w"},
+           {bias, "bias"},
+           {up, "up"},
+           {up_bias, "up_bias"},
+           {same_memory(residual, written) ? nullptr : residual, "residual"},
+           {w2, "w2"},
+           {bias2, "bias2"},
+           {w3, "w3"},
+           {bias3, "bias3"}});
+    };
+    check_out(out, "out");
+    check_out(out2, "out2");
+    check_out(out3, "out3");
+    check_apart(out, "out", {{out2, "out2"}, {out3, "out3"}});
+    check_apart(out2, "out2", {{out3, "out3"}});
     args.m = m.value;
     call.run(&Backend::skinny_gemm, args);
   });
@@ -337,6 +396,7 @@ espalier_status espalier_skinny_gemm(
 
 espalier_status espalier_rope_and_append(
     espalier_context* ctx, espalier_buffer* q, const espalier_buffer* k, const espalier_buffer* v,
+    const espalier_buffer* q_norm, const espalier_buffer* k_norm, float eps,
     const espalier_buffer* cos_sin, const espalier_buffer* slot, espalier_buffer* k_cache,
     espalier_buffer* v_cache) {
   return guarded("espalier_rope_and_append", [&] {
@@ -353,6 +413,8 @@ espalier_status espalier_rope_and_append(
           ESPALIER_INVALID_ARGUMENT, "head_dim = %lld, expected an even number",
           ll{cache.head_dim.value});
     }
+    args.q_norm = norm_of(call, q_norm, "q_norm", &cache.head_dim, eps);
+    args.k_norm = norm_of(call, k_norm, "k_norm", &cache.head_dim, eps);
     Dim two{"2", 2}, half{"head_dim / 2", cache.head_dim.value / 2};
     args.cos_sin = call.data<float>(cos_sin, "cos_sin", Kind::kFp32, {&rows, &two, &half});
     args.slot = call.data<int32_t>(slot, "slot", Kind::kInt, {&rows});
@@ -363,13 +425,21 @@ espalier_status espalier_rope_and_append(
     if (twice != slots.end()) {
       fail(ESPALIER_INVALID_ARGUMENT, "slot = %d twice, expected all different", *twice);
     }
-    check_apart(
-        q, "q", {{k, "k"}, {v, "v"}, {cos_sin, "cos_sin"}, {slot, "slot"}, {k_cache, "k_cache"}});
-    check_apart(
-        k_cache, "k_cache",
-        {{k, "k"}, {v, "v"}, {cos_sin, "cos_sin"}, {slot, "slot"}, {v_cache, "v_cache"}});
-    check_apart(
-        v_cache, "v_cache", {{k, "k"}, {v, "v"}, {cos_sin, "cos_sin"}, {slot, "slot"}, {q, "q"}});
+    const auto check_out = [&](espalier_buffer* written, const char* name) {
+      check_apart(
+          written, name,
+          {{k, "k"},
+           {v, "v"},
+           {q_norm, "q_norm"},
+           {k_norm, "k_norm"},
+           {cos_sin, "cos_sin"},
+           {slot, "slot"}});
+    };
+    check_out(q, "q");
+    check_out(k_cache, "k_cache");
+    check_out(v_cache, "v_cache");
+    check_apart(q, "q", {{k_cache, "k_cache"}, {v_cache, "v_cache"}});
+    check_apart(k_cache, "k_cache", {{v_cache, "v_cache"}});
     args.k_cache = cache.k;
     args.v_cache = cache.v;
     args.kv_type = cache.type;

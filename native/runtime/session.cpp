@@ -114,7 +114,6 @@ Session::Session(
   const size_t q = static_cast<size_t>(config_.num_q_heads) * config_.head_dim;
   const size_t kv = static_cast<size_t>(config_.num_kv_heads) * config_.head_dim;
   x_ = Memory(device_, rows * config_.hidden);
-  h_ = Memory(device_, rows * config_.hidden);
   q_ = Memory(device_, rows * q);
   k_ = Memory(device_, rows * kv);
   v_ = Memory(device_, rows * kv);
@@ -336,34 +335,35 @@ void Session::run(bool scores) {
     keep(i + 1, rows);
   }
   if (!scores) return;
-  const Weight& norm = model_->final_norm().weight;
-  backend_.rms_norm(
-      {x_.as<float>(), norm.data, norm.type, config_.rms_norm_eps, h_.as<float>(), rows,
-       config_.hidden});
-  backend_.skinny_gemm(
-      {h_.as<float>(), model_->lm_head().weight, {}, {}, {}, nullptr, logits_.as<float>(), rows});
+  SkinnyGemmArgs head;
+  head.x = x_.as<float>();
+  head.norm = norm_of(model_->final_norm());
+  head.part[0] = {model_->lm_head().weight, {}, logits_.as<float>()};
+  head.m = rows;
+  backend_.skinny_gemm(head);
+}
+
+Norm Session::norm_of(const NamedWeight& weight) const {
+  return {weight.weight.data, weight.weight.type, config_.rms_norm_eps};
 }
 
 void Session::run_layer(int32_t i, int64_t rows) {
   const LayerWeights& w = model_->layer(i);
-  float *x = x_.as<float>(), *h = h_.as<float>(), *q = q_.as<float>(), *k = k_.as<float>(),
-        *v = v_.as<float>();
-  const auto norm = [&](const float* in, const Weight& weight, float* out, int64_t n,
-                        int64_t size) {
-    backend_.rms_norm({in, weight.data, weight.type, config_.rms_norm_eps, out, n, size});
-  };
+  float *x = x_.as<float>(), *q = q_.as<float>(), *k = k_.as<float>(), *v = v_.as<float>();
 
-  norm(x, w.input_norm.weight, h, rows, config_.hidden);
-  backend_.skinny_gemm({h, w.q.weight, {}, w.q_bias.weight, {}, nullptr, q, rows});
-  backend_.skinny_gemm({h, w.k.weight, {}, w.k_bias.weight, {}, nullptr, k, rows});
-  backend_.skinny_gemm({h, w.v.weight, {}, w.v_bias.weight, {}, nullptr, v, rows});
-  if (w.q_norm) {
-    norm(q, w.q_norm.weight, q, rows * config_.num_q_heads, config_.head_dim);
-    norm(k, w.k_norm.weight, k, rows * config_.num_kv_heads, config_.head_dim);
-  }
+  SkinnyGemmArgs qkv;
+  qkv.x = x;
+  qkv.norm = norm_of(w.input_norm);
+  qkv.part[0] = {w.q.weight, w.q_bias.weight, q};
+  qkv.part[1] = {w.k.weight, w.k_bias.weight, k};
+  qkv.part[2] = {w.v.weight, w.v_bias.weight, v};
+  qkv.num_parts = 3;
+  qkv.m = rows;
+  backend_.skinny_gemm(qkv);
   backend_.rope_and_append(
       {q, k, v, cos_sin_, slot_, cache_.k_layer(i), cache_.v_layer(i), cache_.type(), rows,
-       config_.num_q_heads, config_.num_kv_heads, config_.head_dim});
+       config_.num_q_heads, config_.num_kv_heads, config_.head_dim, norm_of(w.q_norm),
+       norm_of(w.k_norm)});
 
   TreeAttentionArgs attention = attention_;
   attention.q = q;
@@ -378,13 +378,29 @@ void Session::run_layer(int32_t i, int64_t rows) {
   attention.num_kv_heads = config_.num_kv_heads;
   attention.head_dim = config_.head_dim;
   backend_.tree_attention(attention);
-  backend_.skinny_gemm({attended_.as<float>(), w.o.weight, {}, w.o_bias.weight, {}, x, x, rows});
 
-  norm(x, w.post_norm.weight, h, rows, config_.hidden);
-  backend_.skinny_gemm(
-      {h, w.gate.weight, w.up.weight, w.gate_bias.weight, w.up_bias.weight, nullptr,
-       mlp_.as<float>(), rows});
-  backend_.skinny_gemm({mlp_.as<float>(), w.down.weight, {}, w.down_bias.weight, {}, x, x, rows});
+  SkinnyGemmArgs o;
+  o.x = attended_.as<float>();
+  o.part[0] = {w.o.weight, w.o_bias.weight, x};
+  o.residual = x;
+  o.m = rows;
+  backend_.skinny_gemm(o);
+
+  SkinnyGemmArgs gate_up;
+  gate_up.x = x;
+  gate_up.norm = norm_of(w.post_norm);
+  gate_up.part[0] = {w.gate.weight, w.gate_bias.weight, mlp_.as<float>()};
+  gate_up.up = w.up.weight;
+  gate_up.up_bias = w.up_bias.weight;
+  gate_up.m = rows;
+  backend_.skinny_gemm(gate_up);
+
+  SkinnyGemmArgs down;
+  down.x = mlp_.as<float>();
+  down.part[0] = {w.down.weight, w.down_bias.weight, x};
+  down.residual = x;
+  down.m = rows;
+  backend_.skinny_gemm(down);
 }
 
 void Session::keep(int32_t layer, int64_t rows) {

@@ -85,6 +85,7 @@ class Session {
   /** Runs all layers over the placed batch; with scores, also the LM head. */
   void run(bool scores);
   void run_layer(int32_t i, int64_t rows);
+  Norm norm_of(const NamedWeight& weight) const;
   void keep(int32_t layer, int64_t rows);
 
   /** Places in judged_ of what is drawn after nodes. */
@@ -124,7 +125,7 @@ class Session {
   const float* cos_sin_ = nullptr;
 
   // Activations, [max_nodes, ...] fp32.
-  Memory x_, h_, q_, k_, v_, attended_, mlp_, logits_;
+  Memory x_, q_, k_, v_, attended_, mlp_, logits_;
   std::vector<int32_t> hidden_layers_;
   std::vector<Memory> hidden_;  // one [max_nodes, hidden] for each kept layer
 

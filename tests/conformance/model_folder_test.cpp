@@ -127,6 +127,12 @@ TEST(tensors_of_another_type_or_name_are_refused) {
   folder.replace(kWeights, "\"BF16\"", "\"I16\" ");
   CHECK(folder.refused("dtype = I16, expected F32, BF16 or F16"));
   folder.write(kWeights, good);
+  folder.replace(
+      kWeights, "k_proj.weight\": {\"dtype\": \"BF16\"", "k_proj.weight\": {\"dtype\": \"F16\" ");
+  CHECK(folder.refused(
+      "type of model.layers.0.self_attn.k_proj.weight = fp16, expected bf16, as "
+      "model.layers.0.self_attn.q_proj.weight has"));
+  folder.write(kWeights, good);
   folder.replace(kWeights, "model.norm.weight", "model.form.weight");
   CHECK(folder.refused("tensor \"model.norm.weight\" = missing, expected shape [40]"));
 }

@@ -11,7 +11,8 @@ using Vector = std::vector<float>;
 
 struct Inputs {
   int rows, q_heads = 3, kv_heads = 2, head_dim = 10, pages = 9, page_size = 16;
-  Vector q, k, v, cos_sin;
+  float eps = 1e-5f;
+  Vector q, k, v, cos_sin, q_norm, k_norm;  // empty norms for none
   std::vector<int32_t> slot;
 
   Inputs(int num_rows, Random& random) : rows(num_rows) {
@@ -38,8 +39,14 @@ struct Inputs {
     Buffer k_buffer(ctx, {rows, kv_heads, head_dim}, k),
         v_buffer(ctx, {rows, kv_heads, head_dim}, v);
     Buffer cos_sin_buffer(ctx, {rows, 2, head_dim / 2}, cos_sin), slot_buffer(ctx, {rows}, slot);
+    Vector q_norms = q_norm, k_norms = k_norm;
+    q_norms.resize(static_cast<size_t>(head_dim));
+    k_norms.resize(static_cast<size_t>(head_dim));
+    Buffer q_norm_buffer(ctx, ESPALIER_BF16, {head_dim}, &q_norms),
+        k_norm_buffer(ctx, {head_dim}, k_norms);
     return espalier_rope_and_append(
-        ctx, q_buffer, k_buffer, v_buffer, cos_sin_buffer, slot_buffer, k_cache, v_cache);
+        ctx, q_buffer, k_buffer, v_buffer, q_norm_buffer.unless(q_norm.empty()),
+        k_norm_buffer.unless(k_norm.empty()), eps, cos_sin_buffer, slot_buffer, k_cache, v_cache);
   }
 
   /** Element d of a head that is rotated by row r, in fp64, and the bound of its fp32 errors. */
@@ -134,6 +141,42 @@ TEST(a_row_alone_and_among_others_has_the_same_bits) {
   CHECK(v_alone.read<uint16_t>(9 * 16 * 20) == v_cache.read<uint16_t>(9 * 16 * 20));
 }
 
+TEST(norms_of_heads_on_the_way_have_the_bits_of_norms_before) {
+  const Context ctx;
+  Random random(4);
+  for (const bool of_q : {true, false}) {
+    for (const int rows : {1, 9}) {
+      Inputs in(rows, random);
+      Vector norm = random.normals(in.head_dim);
+      const Buffer bf16(ctx, ESPALIER_BF16, {in.head_dim}, &norm);  // rounds norm
+      Inputs before = in;
+      Vector& heads = of_q ? before.q : before.k;
+      const int64_t num = static_cast<int64_t>(heads.size()) / in.head_dim;
+      Buffer x(ctx, {num, in.head_dim}, heads), weight(ctx, {in.head_dim}, norm);
+      ok(espalier_rms_norm(ctx, x, weight, in.eps, x));
+      heads = x.read<float>(num * in.head_dim);
+      (of_q ? in.q_norm : in.k_norm) = norm;
+      Vector q[2];
+      std::vector<uint16_t> k[2], v[2];
+      const int64_t elements = int64_t{in.pages} * in.page_size * in.kv_heads * in.head_dim;
+      for (const Inputs* inputs : {&before, &in}) {
+        const int i = inputs == &in;
+        Buffer q_buffer(ctx, {rows, in.q_heads, in.head_dim}, inputs->q);
+        Buffer k_cache(ctx, ESPALIER_FP16, in.cache()), v_cache(ctx, ESPALIER_FP16, in.cache());
+        ok(inputs->run(ctx, q_buffer, k_cache, v_cache));
+        q[i] = q_buffer.read<float>(static_cast<int64_t>(in.q.size()));
+        k[i] = k_cache.read<uint16_t>(elements);
+        v[i] = v_cache.read<uint16_t>(elements);
+      }
+      CHECK_MSG(
+          same_bits(q[0].data(), q[1].data(), static_cast<int64_t>(q[0].size())), "q, of_q %d",
+          of_q);
+      CHECK_MSG(k[0] == k[1], "k, of_q %d", of_q);
+      CHECK(v[0] == v[1]);
+    }
+  }
+}
+
 TEST(bad_arguments_are_refused_and_outputs_are_untouched) {
   const Context ctx;
   Random random(3);
@@ -148,6 +191,10 @@ TEST(bad_arguments_are_refused_and_outputs_are_untouched) {
   refuses("slot[1] = 144, expected 0 <= slot < num_pages * page_size = 144");
   in.slot = {3, 3};
   refuses("slot = 3 twice, expected all different");
+  in.slot = {3, 4};
+  in.k_norm = Vector(10, 1);
+  in.eps = -1;
+  refuses("eps = -1, expected a finite number >= 0");
   CHECK(q.read<float>(60) == in.q);
   CHECK(k_cache.read<uint16_t>(144 * 20) == std::vector<uint16_t>(144 * 20));
 }

@@ -10,13 +10,24 @@ using Vector = std::vector<float>;
 struct Case {
   int64_t m, n, k;
   int32_t type = ESPALIER_BF16;
-  bool gate = false, bias = false, residual = false;
+  bool gate = false, bias = false, residual = false, norm = false;
 };
+
+constexpr float kEps = 1e-5f;
+
+/** One product without a norm. */
+espalier_status product(
+    espalier_context* ctx, espalier_buffer* x, espalier_buffer* w, espalier_buffer* up,
+    espalier_buffer* residual, espalier_buffer* out) {
+  return espalier_skinny_gemm(
+      ctx, x, nullptr, 0, w, nullptr, up, nullptr, residual, out, nullptr, nullptr, nullptr,
+      nullptr, nullptr, nullptr);
+}
 
 /** The inputs of a case, as the op sees them after rounding to the types. */
 struct Problem {
   Case c;
-  Vector x, w, up, bias, up_bias, residual;
+  Vector x, norm, w, up, bias, up_bias, residual;
 
   Problem(const Case& shape, Random& random) : c(shape) {
     x = random.normals(c.m * c.k);
@@ -25,6 +36,7 @@ struct Problem {
     if (c.bias) bias = random.normals(c.n);
     if (c.bias && c.gate) up_bias = random.normals(c.n);
     if (c.residual) residual = random.normals(c.m * c.n);
+    if (c.norm) norm = random.normals(c.k);
   }
 
   Vector run(const Context& ctx) {
@@ -35,9 +47,12 @@ struct Problem {
     Buffer x_buffer(ctx, {c.m, c.k}, x),
         residual_buffer(ctx, ESPALIER_FP32, {c.m, c.n}, pad(&residual, c.m * c.n));
     Buffer out(ctx, ESPALIER_FP32, {c.m, c.n});
+    Buffer norm_buffer(ctx, ESPALIER_BF16, {c.k}, pad(&norm, c.k));
     ok(espalier_skinny_gemm(
-        ctx, x_buffer, w_buffer, up_buffer.unless(!c.gate), bias_buffer.unless(!c.bias),
-        up_bias_buffer.unless(!c.bias || !c.gate), residual_buffer.unless(!c.residual), out));
+        ctx, x_buffer, norm_buffer.unless(!c.norm), kEps, w_buffer, bias_buffer.unless(!c.bias),
+        up_buffer.unless(!c.gate), up_bias_buffer.unless(!c.bias || !c.gate),
+        residual_buffer.unless(!c.residual), out, nullptr, nullptr, nullptr, nullptr, nullptr,
+        nullptr));
     return out.read<float>(c.m * c.n);
   }
 
@@ -172,6 +187,74 @@ TEST(a_row_alone_and_among_others_has_the_same_bits) {
   }
 }
 
+TEST(a_norm_on_the_way_has_the_bits_of_a_norm_before) {
+  const Context ctx;
+  Random random(6);
+  for (const int32_t type : kFloatTypes) {
+    for (const bool gate : {false, true}) {
+      for (const int64_t m : {1, 9}) {
+        for (const int64_t k : {1, 40, 333}) {
+          Problem p({m, 27, k, type, gate, true, !gate, true}, random);
+          const Vector out = p.run(ctx);
+          Problem before = p;
+          before.c.norm = false;
+          Buffer x(ctx, {m, k}, p.x), norm(ctx, ESPALIER_BF16, {k}, &p.norm);
+          ok(espalier_rms_norm(ctx, x, norm, kEps, x));
+          before.x = x.read<float>(m * k);
+          CHECK_MSG(
+              same_bits(out.data(), before.run(ctx).data(), m * 27), "m %lld, k %lld, %s, gate %d",
+              static_cast<long long>(m), static_cast<long long>(k), type_name(type), gate);
+          CHECK(
+              k == 1 || !same_bits(
+                            out.data(),
+                            [&] {
+                              before.x = p.x;
+                              return before.run(ctx);
+                            }()
+                                .data(),
+                            m * 27));
+        }
+      }
+    }
+  }
+}
+
+TEST(products_that_share_an_x_have_the_bits_of_each_alone) {
+  const Context ctx;
+  Random random(7);
+  for (const int32_t type : kFloatTypes) {
+    for (const int64_t m : {1, 8, 33}) {
+      const int64_t k = 77;
+      std::vector<Problem> parts;
+      for (const int64_t n : {100, 25, 1})
+        parts.emplace_back(Case{m, n, k, type, false, n != 25, false, true}, random);
+      for (Problem& p : parts) {
+        p.x = parts[0].x;
+        p.norm = parts[0].norm;
+      }
+      std::vector<Vector> alone;
+      for (Problem& p : parts) alone.push_back(p.run(ctx));
+      Buffer x(ctx, {m, k}, parts[0].x), norm(ctx, ESPALIER_BF16, {k}, &parts[0].norm);
+      Buffer w(ctx, type, {100, k}, &parts[0].w), w2(ctx, type, {25, k}, &parts[1].w),
+          w3(ctx, type, {1, k}, &parts[2].w);
+      Buffer bias(ctx, type, {100}, &parts[0].bias), bias3(ctx, type, {1}, &parts[2].bias);
+      Buffer out(ctx, ESPALIER_FP32, {m, 100}), out2(ctx, ESPALIER_FP32, {m, 25}),
+          out3(ctx, ESPALIER_FP32, {m, 1});
+      ok(espalier_skinny_gemm(
+          ctx, x, norm, kEps, w, bias, nullptr, nullptr, nullptr, out, w2, nullptr, out2, w3, bias3,
+          out3));
+      CHECK(same_bits(out.read<float>(m * 100).data(), alone[0].data(), m * 100));
+      CHECK(same_bits(out2.read<float>(m * 25).data(), alone[1].data(), m * 25));
+      CHECK(same_bits(out3.read<float>(m).data(), alone[2].data(), m));
+      out2.write(Vector(static_cast<size_t>(m * 25)));
+      ok(espalier_skinny_gemm(
+          ctx, x, norm, kEps, w, bias, nullptr, nullptr, nullptr, out, w2, nullptr, out2, nullptr,
+          nullptr, nullptr));
+      CHECK(same_bits(out2.read<float>(m * 25).data(), alone[1].data(), m * 25));
+    }
+  }
+}
+
 TEST(large_rows_that_are_split_over_threads_have_the_same_bits) {
   const Context ctx, one_thread(1);
   Random random(4);
@@ -211,7 +294,7 @@ TEST(the_gate_holds_far_out) {
   const int64_t n = static_cast<int64_t>(gate.size());
   Buffer x(ctx, {1, 1}, Vector{1}), w(ctx, {n, 1}, gate), up(ctx, {n, 1}, Vector(gate.size(), 2));
   Buffer out(ctx, ESPALIER_FP32, {1, n});
-  ok(espalier_skinny_gemm(ctx, x, w, up, nullptr, nullptr, nullptr, out));
+  ok(product(ctx, x, w, up, nullptr, out));
   const Vector y = out.read<float>(n);
   for (size_t i = 0; i < gate.size(); ++i) {
     const double ref = 2 * (gate[i] / (1 + std::exp(-static_cast<double>(gate[i]))));
@@ -225,13 +308,13 @@ TEST(no_rows_no_columns_no_k) {
   const Context ctx;
   Buffer x(ctx, ESPALIER_FP32, {0, 4}), w(ctx, ESPALIER_BF16, {3, 4}),
       out(ctx, ESPALIER_FP32, {0, 3});
-  ok(espalier_skinny_gemm(ctx, x, w, nullptr, nullptr, nullptr, nullptr, out));
+  ok(product(ctx, x, w, nullptr, nullptr, out));
   Buffer x2(ctx, ESPALIER_FP32, {2, 4}), w2(ctx, ESPALIER_BF16, {0, 4}),
       out2(ctx, ESPALIER_FP32, {2, 0});
-  ok(espalier_skinny_gemm(ctx, x2, w2, nullptr, nullptr, nullptr, nullptr, out2));
+  ok(product(ctx, x2, w2, nullptr, nullptr, out2));
   Buffer x3(ctx, ESPALIER_FP32, {2, 0}), w3(ctx, ESPALIER_BF16, {3, 0}),
       out3(ctx, {2, 3}, Vector(6, 7));
-  ok(espalier_skinny_gemm(ctx, x3, w3, nullptr, nullptr, nullptr, nullptr, out3));
+  ok(product(ctx, x3, w3, nullptr, nullptr, out3));
   for (const float y : out3.read<float>(6)) CHECK_EQ(y, 0.0f);
 }
 
@@ -239,7 +322,7 @@ TEST(residual_may_be_out) {
   const Context ctx;
   Buffer x(ctx, {1, 2}, Vector{1, 2}), w(ctx, {2, 2}, Vector{1, 0, 0, 1}),
       out(ctx, {1, 2}, Vector{10, 20});
-  ok(espalier_skinny_gemm(ctx, x, w, nullptr, nullptr, nullptr, out, out));
+  ok(product(ctx, x, w, nullptr, out, out));
   CHECK(out.read<float>(2) == (Vector{11, 22}));
 }
 
@@ -253,7 +336,7 @@ TEST(bad_arguments_are_refused_and_out_is_untouched) {
       same_up(ctx, ESPALIER_BF16, {3, 4});
   const auto call = [&](espalier_buffer* x_, espalier_buffer* w_, espalier_buffer* up_,
                         espalier_buffer* residual_) {
-    return espalier_skinny_gemm(ctx, x_, w_, up_, nullptr, nullptr, residual_, out);
+    return product(ctx, x_, w_, up_, residual_, out);
   };
   const std::string name = "espalier_skinny_gemm: ";
   refused(
@@ -278,11 +361,66 @@ TEST(bad_arguments_are_refused_and_out_is_untouched) {
       call(elsewhere, w, nullptr, nullptr), ESPALIER_INVALID_ARGUMENT,
       name + "context of x = another one, expected ctx");
   refused(
-      espalier_skinny_gemm(nullptr, x, w, nullptr, nullptr, nullptr, nullptr, out),
-      ESPALIER_INVALID_ARGUMENT, name + "ctx = NULL, expected a pointer");
+      product(nullptr, x, w, nullptr, nullptr, out), ESPALIER_INVALID_ARGUMENT,
+      name + "ctx = NULL, expected a pointer");
   Buffer square(ctx, ESPALIER_FP32, {2, 2}), weight(ctx, ESPALIER_FP32, {2, 2});
   refused(
-      espalier_skinny_gemm(ctx, square, weight, nullptr, nullptr, nullptr, nullptr, square),
-      ESPALIER_INVALID_ARGUMENT, name + "memory of out = memory of x, expected them apart");
+      product(ctx, square, weight, nullptr, nullptr, square), ESPALIER_INVALID_ARGUMENT,
+      name + "memory of out = memory of x, expected them apart");
   CHECK(out.read<float>(6) == Vector(6, 7));
+}
+
+TEST(bad_norms_and_parts_are_refused_and_outputs_are_untouched) {
+  const Context ctx;
+  Buffer x(ctx, ESPALIER_FP32, {2, 4}), w(ctx, ESPALIER_BF16, {3, 4}),
+      norm(ctx, ESPALIER_FP32, {4}), out(ctx, {2, 3}, Vector(6, 7)),
+      out2(ctx, {2, 3}, Vector(6, 7)), out3(ctx, {2, 3}, Vector(6, 7));
+  Buffer short_norm(ctx, ESPALIER_FP32, {3}), fp16(ctx, ESPALIER_FP16, {3, 4}),
+      narrow(ctx, ESPALIER_BF16, {3, 5}), wide(ctx, ESPALIER_FP32, {2, 4}),
+      bias(ctx, ESPALIER_FP32, {3});
+  struct Call {
+    espalier_buffer *norm = nullptr, *up = nullptr, *residual = nullptr, *out, *w2 = nullptr,
+                    *bias2 = nullptr, *out2 = nullptr, *w3 = nullptr, *bias3 = nullptr,
+                    *out3 = nullptr;
+    float eps = 1;
+  };
+  const auto refuses = [&](const Call& c, const std::string& text) {
+    refused(
+        espalier_skinny_gemm(
+            ctx, x, c.norm, c.eps, w, nullptr, c.up, nullptr, c.residual, c.out, c.w2, c.bias2,
+            c.out2, c.w3, c.bias3, c.out3),
+        ESPALIER_INVALID_ARGUMENT, "espalier_skinny_gemm: " + text);
+  };
+  refuses({.norm = short_norm, .out = out}, "k of norm = 3, expected 4, as x has");
+  refuses({.norm = w, .out = out}, "rank of norm = 2, expected 1: [k]");
+  refuses({.norm = norm, .out = out, .eps = -1}, "eps = -1, expected a finite number >= 0");
+  refuses({.norm = norm, .out = norm}, "rank of out = 1, expected 2: [m, n]");
+  refuses({.out = out, .w2 = w}, "out2 = NULL, expected a pointer");
+  refuses({.out = out, .w2 = fp16, .out2 = out2}, "type of w2 = fp16, expected bf16, as w has");
+  refuses({.out = out, .w2 = narrow, .out2 = out2}, "k of w2 = 5, expected 4, as x has");
+  refuses({.out = out, .w2 = w, .out2 = wide}, "n2 of out2 = 4, expected 3, as w2 has");
+  refuses(
+      {.out = out, .w2 = w, .out2 = out}, "memory of out = memory of out2, expected them apart");
+  refuses(
+      {.out = out, .w2 = w, .out2 = out2, .w3 = fp16, .out3 = out3},
+      "type of w3 = fp16, expected bf16, as w has");
+  refuses(
+      {.out = out, .w2 = w, .out2 = out2, .w3 = w, .out3 = out2},
+      "memory of out2 = memory of out3, expected them apart");
+  refuses(
+      {.up = w, .out = out, .w2 = w, .out2 = out2},
+      "up = a buffer, expected NULL where w2 is given");
+  refuses(
+      {.residual = out, .out = out, .w2 = w, .out2 = out2},
+      "residual = a buffer, expected NULL where w2 is given");
+  refuses({.out = out, .bias2 = bias}, "bias2 = a buffer, expected NULL where w2 is NULL");
+  refuses({.out = out, .out2 = out2}, "out2 = a buffer, expected NULL where w2 is NULL");
+  refuses({.out = out, .w3 = w, .out3 = out3}, "w3 = a buffer, expected NULL where w2 is NULL");
+  refuses(
+      {.out = out, .w2 = w, .out2 = out2, .bias3 = bias},
+      "bias3 = a buffer, expected NULL where w3 is NULL");
+  refuses(
+      {.out = out, .w2 = w, .out2 = out2, .out3 = out3},
+      "out3 = a buffer, expected NULL where w3 is NULL");
+  for (const Buffer* b : {&out, &out2, &out3}) CHECK(b->read<float>(6) == Vector(6, 7));
 }

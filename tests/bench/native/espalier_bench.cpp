@@ -86,11 +86,10 @@ class Bench {
   }
 
   void add_gemm(const char* name, int64_t m, int64_t n, int64_t k, bool gate) {
-    SkinnyGemmArgs args{};
+    SkinnyGemmArgs args;
     args.x = floats_.data();
-    args.w = {weight_.data(), Type::kBf16, n, k};
+    args.part[0] = {{weight_.data(), Type::kBf16, n, k}, {}, out_.data()};
     if (gate) args.up = {weight_.data() + n * k, Type::kBf16, n, k};
-    args.out = out_.data();
     args.m = m;
     add(name, shape("m %lld, n %lld, k %lld", m, n, k), "bf16", 2.0 * n * k * (gate ? 2 : 1),
         [this, args] { backend_->skinny_gemm(args); });
