@@ -30,6 +30,14 @@ public final class Scores {
     return session.topToken(tree, node, rank);
   }
 
+  /**
+   * Copies the {@code count} most likely next tokens after a node to {@code out[at]} on, best
+   * first.
+   */
+  public void topTokens(int node, int count, int[] out, int at) {
+    session.topTokens(tree, node, count, out, at);
+  }
+
   /** The target's own choice after a node; after {@link Session#verify} only. */
   public int choice(int node) {
     return session.choice(tree, node);

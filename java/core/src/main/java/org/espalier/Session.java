@@ -355,6 +355,14 @@ public final class Session implements AutoCloseable {
     return topToken[inBatch(tree, node) * topK + rank];
   }
 
+  void topTokens(int tree, int node, int count, int[] out, int at) {
+    if (count < 0 || count > topK) {
+      throw new IllegalArgumentException(
+          "count = " + count + ", expected 0 to " + topK + ", the top-k of the pass");
+    }
+    System.arraycopy(topToken, inBatch(tree, node) * topK, out, at, count);
+  }
+
   int choice(int tree, int node) {
     if (!hasChoices) {
       throw new IllegalStateException(

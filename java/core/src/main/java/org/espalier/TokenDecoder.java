@@ -8,11 +8,10 @@ import java.util.Arrays;
  * time.
  *
  * <p>The text of a token may depend on the one before it (a leading space that is dropped at the
- * beginning), so it is what the token adds to the decoded text of its neighbours.
+ * beginning), so it is what the token adds to the decoded text of its neighbours. Most tokens
+ * behind the first add the same text everywhere; those come from {@link Tokenizer#piece}.
  */
 public final class TokenDecoder {
-  private static final char REPLACEMENT = '\uFFFD';
-
   /**
    * Tokens of one code point: four bytes, one each. More of them end in a character that is truly
    * broken.
@@ -26,22 +25,36 @@ public final class TokenDecoder {
   /** The tokens before this one in the window are shown already; they are there as context. */
   private int shown;
 
+  /** Text was shown and ends in a whole character: the next token may have a text of its own. */
+  private boolean wholeCharacters;
+
   TokenDecoder(Tokenizer tokenizer) {
     this.tokenizer = tokenizer;
   }
 
   /** Takes the next token and returns the text that is complete now, which may be empty. */
   public String next(int token) {
+    if (wholeCharacters) {
+      String piece = tokenizer.piece(token);
+      if (piece != null) {
+        window[0] = token;
+        size = 1;
+        shown = 1;
+        return piece;
+      }
+    }
     if (size == window.length) {
       window = Arrays.copyOf(window, 2 * size);
     }
     window[size++] = token;
     String text = added();
-    boolean incomplete = !text.isEmpty() && text.charAt(text.length() - 1) == REPLACEMENT;
+    boolean incomplete = text.endsWith(Tokenizer.REPLACEMENT);
     if (incomplete && size - shown < MAX_HELD) {
+      wholeCharacters = false;
       return "";
     }
     show();
+    wholeCharacters = !incomplete && (wholeCharacters || !text.isEmpty());
     return text;
   }
 

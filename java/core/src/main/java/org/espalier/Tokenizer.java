@@ -9,10 +9,14 @@ import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.concurrent.atomic.AtomicReferenceArray;
 import org.espalier.internal.CacheDir;
+import org.jspecify.annotations.Nullable;
 
 /** Text to tokens and back, by a model folder's tokenizer.json. May be used from any thread. */
 public final class Tokenizer {
+  static final String REPLACEMENT = "\uFFFD";
+
   private static final ObjectMapper JSON = new ObjectMapper();
 
   static {
@@ -26,12 +30,20 @@ public final class Tokenizer {
   private final HuggingFaceTokenizer tokenizer;
   private final Map<String, Integer> ids;
   private final int vocab;
+  private final boolean piecesJoin;
+
+  /** What {@link #piece} found out so far. */
+  private final AtomicReferenceArray<@Nullable String> pieces;
+
   private volatile boolean closed;
 
-  private Tokenizer(HuggingFaceTokenizer tokenizer, Map<String, Integer> ids, int vocab) {
+  private Tokenizer(
+      HuggingFaceTokenizer tokenizer, Map<String, Integer> ids, int vocab, boolean piecesJoin) {
     this.tokenizer = tokenizer;
     this.ids = ids;
     this.vocab = vocab;
+    this.piecesJoin = piecesJoin;
+    this.pieces = new AtomicReferenceArray<>(piecesJoin ? vocab : 0);
   }
 
   private static void setUnlessSet(String key, String value) {
@@ -47,7 +59,8 @@ public final class Tokenizer {
       throw new ModelFormatException(file + ": no such file, expected the model's tokenizer");
     }
     try {
-      Map<String, Integer> ids = ids(JSON.readTree(file.toFile()));
+      JsonNode root = JSON.readTree(file.toFile());
+      Map<String, Integer> ids = ids(root);
       for (Map.Entry<String, Integer> entry : ids.entrySet()) {
         if (entry.getValue() < 0 || entry.getValue() >= vocab) {
           throw new ModelFormatException(
@@ -62,7 +75,11 @@ public final class Tokenizer {
         }
       }
       Map<String, String> options = Map.of("truncation", "false", "padding", "false");
-      return new Tokenizer(HuggingFaceTokenizer.newInstance(file, options), ids, vocab);
+      return new Tokenizer(
+          HuggingFaceTokenizer.newInstance(file, options),
+          ids,
+          vocab,
+          piecesJoin(root.path("decoder")));
     } catch (IOException | RuntimeException e) {
       if (e instanceof ModelFormatException known) {
         throw known;
@@ -90,6 +107,30 @@ public final class Tokenizer {
     return ids;
   }
 
+  /**
+   * Whether a decoder turns each token into bytes by itself and joins them, but for what it strips
+   * from the beginning of the text. False when that is not known.
+   */
+  private static boolean piecesJoin(JsonNode decoder) {
+    return switch (decoder.path("type").asText()) {
+      case "ByteLevel", "Metaspace", "Replace", "ByteFallback" -> true;
+      case "Sequence" -> {
+        boolean fused = false;
+        for (JsonNode part : decoder.path("decoders")) {
+          String type = part.path("type").asText();
+          // What comes behind Fuse sees the whole text; at its beginning it may strip.
+          boolean strips = type.equals("Strip") && part.path("stop").asInt(-1) == 0;
+          if (!strips && !type.equals("Fuse") && (fused || !piecesJoin(part))) {
+            yield false;
+          }
+          fused |= type.equals("Fuse");
+        }
+        yield true;
+      }
+      default -> false;
+    };
+  }
+
   /** The tokens of a text, with the special tokens that the model's tokenizer adds; never cut. */
   public int[] encode(String text) {
     checkOpen();
@@ -113,6 +154,26 @@ public final class Tokenizer {
       wide[i - from] = tokens[i];
     }
     return wide.length == 0 ? "" : tokenizer.decode(wide, true);
+  }
+
+  /**
+   * What a token adds to a text that ends in a whole character, whatever that text is; null when it
+   * depends on the text, or when the token has parts of characters.
+   */
+  @Nullable String piece(int token) {
+    checkOpen();
+    if (!piecesJoin || token < 0 || token >= vocab) {
+      return null;
+    }
+    String piece = pieces.get(token);
+    if (piece == null) {
+      // Behind itself a token is not the first, which may lose its leading space.
+      String once = decode(new int[] {token});
+      String twice = decode(new int[] {token, token});
+      piece = twice.startsWith(once) ? twice.substring(once.length()) : REPLACEMENT;
+      pieces.set(token, piece);
+    }
+    return piece.contains(REPLACEMENT) ? null : piece;
   }
 
   /** A decoder of one stream of tokens. */

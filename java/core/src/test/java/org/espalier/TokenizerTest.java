@@ -10,8 +10,25 @@ import java.nio.file.Path;
 import java.util.Random;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class TokenizerTest {
+  private static final String LLAMA_2_DECODER =
+      """
+      {"type":"Sequence","decoders":[
+        {"type":"Replace","pattern":{"String":"\u2581"},"content":" "},{"type":"ByteFallback"},
+        {"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]}""";
+  private static final String METASPACE_DECODER =
+      """
+      {"type":"Metaspace","replacement":"\u2581","prepend_scheme":"always","split":true}""";
+
+  /** What comes behind Fuse may look across tokens. */
+  private static final String SPACES_REPLACED_LAST_DECODER =
+      """
+      {"type":"Sequence","decoders":[{"type":"Fuse"},
+        {"type":"Replace","pattern":{"String":"\u2581"},"content":" "}]}""";
+
   @TempDir Path dir;
 
   /** The library's default is to cut at 512 tokens. */
@@ -73,7 +90,9 @@ class TokenizerTest {
     }
     joined.append(decoder.finish());
     assertThat(joined.toString().replace("\uFFFD", "")).isEqualTo("abc");
-    assertThat(joined.toString()).contains("\uFFFD").endsWith("\uFFFD");
+    assertThat(joined.toString())
+        .startsWith(tokenizer.decode(new int[] {'a', 0xF0, 0x9F, 'b'}))
+        .endsWith("c\uFFFD");
   }
 
   @Test
@@ -81,6 +100,43 @@ class TokenizerTest {
     Tokenizer tokenizer = ByteTokenizer.in(dir, 257);
     TokenDecoder decoder = tokenizer.newDecoder();
     assertThat(decoder.next('a') + decoder.next(256) + decoder.next('b')).isEqualTo("ab");
+  }
+
+  /**
+   * Sentences of pieces with leading spaces and of single bytes: the first piece loses its space,
+   * the others do not, and texts are right whether pieces are met for the first time or not.
+   */
+  @ParameterizedTest
+  @ValueSource(strings = {LLAMA_2_DECODER, METASPACE_DECODER, SPACES_REPLACED_LAST_DECODER})
+  void streamedTextIsTheTextOfAllTokens(String decoder) throws IOException {
+    Tokenizer tokenizer = SpacedTokenizer.in(dir, decoder);
+    boolean fallsBack = decoder.equals(LLAMA_2_DECODER);
+    for (int seed = 0; seed < 200; seed++) {
+      int[] tokens = SpacedTokenizer.sentence(new Random(seed), fallsBack);
+      TokenDecoder stream = tokenizer.newDecoder();
+      StringBuilder joined = new StringBuilder();
+      for (int token : tokens) {
+        joined.append(stream.next(token));
+      }
+      joined.append(stream.finish());
+      assertThat(joined.toString()).as("seed %d", seed).isEqualTo(tokenizer.decode(tokens));
+    }
+  }
+
+  /** Tokens that were met once need the library no more; those with half a character do. */
+  @Test
+  void piecesAreKnownWhereTheyStandAlone() throws IOException {
+    Tokenizer bytes = ByteTokenizer.in(dir, 257);
+    assertThat(bytes.piece('a')).isEqualTo("a");
+    assertThat(bytes.piece(' ')).isEqualTo(" ");
+    assertThat(bytes.piece(256)).isEmpty();
+    assertThat(bytes.piece(0xC3)).isNull();
+    assertThat(bytes.piece(257)).isNull();
+    assertThat(SpacedTokenizer.in(dir, LLAMA_2_DECODER).piece(SpacedTokenizer.FIRST_WORD))
+        .isEqualTo(" word0");
+    assertThat(
+            SpacedTokenizer.in(dir, SPACES_REPLACED_LAST_DECODER).piece(SpacedTokenizer.FIRST_WORD))
+        .isNull();
   }
 
   @Test

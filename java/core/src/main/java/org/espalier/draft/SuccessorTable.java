@@ -1,12 +1,18 @@
 package org.espalier.draft;
 
-import java.util.function.IntBinaryOperator;
-
 /**
  * M [vocab, k] of Token Recycling: the most likely successors of each token, best first; zeros at
  * first.
  */
 final class SuccessorTable {
+
+  /** What the target found most likely after the nodes of a tree: {@code Scores::topTokens}. */
+  @FunctionalInterface
+  interface TopTokens {
+    /** Copies the first tokens of a node to {@code out[at]} on, best first. */
+    void copy(int node, int count, int[] out, int at);
+  }
+
   private final int vocab;
   private final int k;
   private final int[] successor;
@@ -29,10 +35,8 @@ final class SuccessorTable {
     return successor[token * k + rank];
   }
 
-  /** Writes a token's row: {@code topToken} of a node and ranks 0 to k - 1. */
-  void put(int token, int node, IntBinaryOperator topToken) {
-    for (int r = 0; r < k; r++) {
-      successor[token * k + r] = topToken.applyAsInt(node, r);
-    }
+  /** Writes a token's row: the k top tokens of a node. */
+  void put(int token, int node, TopTokens top) {
+    top.copy(node, k, successor, token * k);
   }
 }

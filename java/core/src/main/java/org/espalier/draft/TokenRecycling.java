@@ -1,7 +1,6 @@
 package org.espalier.draft;
 
 import java.util.Arrays;
-import java.util.function.IntBinaryOperator;
 import org.espalier.Context;
 import org.espalier.DraftTree;
 import org.espalier.Drafter;
@@ -92,21 +91,21 @@ public final class TokenRecycling implements Drafter {
 
   @Override
   public void observe(Verdict verdict, Scores scores) {
-    learn(verdict, scores::topToken);
+    learn(verdict, scores::topTokens);
   }
 
   /**
    * M[token[i]] = the most likely tokens after node i, for all nodes; accepted ones have the last
    * word.
    */
-  void learn(Verdict verdict, IntBinaryOperator topToken) {
+  void learn(Verdict verdict, SuccessorTable.TopTokens top) {
     synchronized (table) {
       for (int i = 0; i < tree.size(); i++) {
-        table.put(tree.token(i), i, topToken);
+        table.put(tree.token(i), i, top);
       }
-      table.put(tree.token(0), 0, topToken);
+      table.put(tree.token(0), 0, top);
       for (int i = 0; i < verdict.acceptLen(); i++) {
-        table.put(tree.token(verdict.node(i)), verdict.node(i), topToken);
+        table.put(tree.token(verdict.node(i)), verdict.node(i), top);
       }
     }
   }

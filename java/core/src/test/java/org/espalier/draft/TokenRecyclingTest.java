@@ -12,7 +12,13 @@ class TokenRecyclingTest {
   private final SuccessorTable table = new SuccessorTable(10, 2);
 
   private void remember(int token, int first, int second) {
-    table.put(token, 0, (node, rank) -> rank == 0 ? first : second);
+    table.put(
+        token,
+        0,
+        (node, count, out, at) -> {
+          out[at] = first;
+          out[at + 1] = second;
+        });
   }
 
   private TokenRecycling toy() {
@@ -38,13 +44,13 @@ class TokenRecyclingTest {
   void acceptedNodeWritesTheRow() {
     TokenRecycling drafter = toy();
     drafter.propose(new ListContext(64, 64, 3));
-    drafter.learn(Verdict.of(new int[] {1, 4}, 1), (node, rank) -> node);
+    drafter.learn(Verdict.of(new int[] {1, 4}, 1), (node, count, out, at) -> out[at] = node);
     assertThat(table.get(5, 0)).isEqualTo(1);
     assertThat(table.get(9, 0)).isEqualTo(4);
 
     TokenRecycling again = toy();
     again.propose(new ListContext(64, 64, 3));
-    again.learn(Verdict.of(new int[0], 1), (node, rank) -> node);
+    again.learn(Verdict.of(new int[0], 1), (node, count, out, at) -> out[at] = node);
     assertThat(table.get(5, 0)).isEqualTo(5);
   }
 
