@@ -31,11 +31,12 @@ public final class Scores {
   }
 
   /**
-   * Copies the {@code count} most likely next tokens after a node to {@code out[at]} on, best
-   * first.
+   * Copies the {@code count} most likely next tokens after every node, best first.
+   *
+   * @param out [numNodes, count]
    */
-  public void topTokens(int node, int count, int[] out, int at) {
-    session.topTokens(tree, node, count, out, at);
+  public void topTokens(int count, int[] out) {
+    session.topTokens(tree, count, out);
   }
 
   /** The target's own choice after a node; after {@link Session#verify} only. */

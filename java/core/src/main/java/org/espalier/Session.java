@@ -355,12 +355,17 @@ public final class Session implements AutoCloseable {
     return topToken[inBatch(tree, node) * topK + rank];
   }
 
-  void topTokens(int tree, int node, int count, int[] out, int at) {
+  void topTokens(int tree, int count, int[] out) {
     if (count < 0 || count > topK) {
       throw new IllegalArgumentException(
           "count = " + count + ", expected 0 to " + topK + ", the top-k of the pass");
     }
-    System.arraycopy(topToken, inBatch(tree, node) * topK, out, at, count);
+    int first = inBatch(tree, 0);
+    int nodes = treeLen(tree);
+    checkRoom("out", out.length, nodes * count);
+    for (int i = 0; i < nodes; i++) {
+      System.arraycopy(topToken, (first + i) * topK, out, i * count, count);
+    }
   }
 
   int choice(int tree, int node) {

@@ -5,14 +5,6 @@ package org.espalier.draft;
  * first.
  */
 final class SuccessorTable {
-
-  /** What the target found most likely after the nodes of a tree: {@code Scores::topTokens}. */
-  @FunctionalInterface
-  interface TopTokens {
-    /** Copies the first tokens of a node to {@code out[at]} on, best first. */
-    void copy(int node, int count, int[] out, int at);
-  }
-
   private final int vocab;
   private final int k;
   private final int[] successor;
@@ -35,8 +27,8 @@ final class SuccessorTable {
     return successor[token * k + rank];
   }
 
-  /** Writes a token's row: the k top tokens of a node. */
-  void put(int token, int node, TopTokens top) {
-    top.copy(node, k, successor, token * k);
+  /** Writes a token's row: the k tokens from {@code top[from]} on. */
+  void put(int token, int[] top, int from) {
+    System.arraycopy(top, from, successor, token * k, k);
   }
 }

@@ -30,6 +30,9 @@ public final class TokenRecycling implements Drafter {
   /** Tree node of each node of the template, -1 where it was left out. */
   private final int[] placed;
 
+  /** The most likely tokens after the nodes of the last pass, [nodes, k]. */
+  private int[] top = new int[0];
+
   TokenRecycling(TreeTemplate template, SuccessorTable table) {
     this.template = template;
     this.table = table;
@@ -91,21 +94,26 @@ public final class TokenRecycling implements Drafter {
 
   @Override
   public void observe(Verdict verdict, Scores scores) {
-    learn(verdict, scores::topTokens);
+    int most = tree.size() * table.k();
+    if (top.length < most) {
+      top = new int[most];
+    }
+    scores.topTokens(table.k(), top);
+    learn(verdict, top);
   }
 
   /**
    * M[token[i]] = the most likely tokens after node i, for all nodes; accepted ones have the last
    * word.
    */
-  void learn(Verdict verdict, SuccessorTable.TopTokens top) {
+  void learn(Verdict verdict, int[] top) {
     synchronized (table) {
       for (int i = 0; i < tree.size(); i++) {
-        table.put(tree.token(i), i, top);
+        table.put(tree.token(i), top, i * table.k());
       }
-      table.put(tree.token(0), 0, top);
+      table.put(tree.token(0), top, 0);
       for (int i = 0; i < verdict.acceptLen(); i++) {
-        table.put(tree.token(verdict.node(i)), verdict.node(i), top);
+        table.put(tree.token(verdict.node(i)), top, verdict.node(i) * table.k());
       }
     }
   }

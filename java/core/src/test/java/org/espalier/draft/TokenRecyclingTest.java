@@ -12,13 +12,12 @@ class TokenRecyclingTest {
   private final SuccessorTable table = new SuccessorTable(10, 2);
 
   private void remember(int token, int first, int second) {
-    table.put(
-        token,
-        0,
-        (node, count, out, at) -> {
-          out[at] = first;
-          out[at + 1] = second;
-        });
+    table.put(token, new int[] {first, second}, 0);
+  }
+
+  /** What follows a node of the toy's tree is the node's own number. */
+  private static int[] nodes() {
+    return new int[] {0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6};
   }
 
   private TokenRecycling toy() {
@@ -44,13 +43,13 @@ class TokenRecyclingTest {
   void acceptedNodeWritesTheRow() {
     TokenRecycling drafter = toy();
     drafter.propose(new ListContext(64, 64, 3));
-    drafter.learn(Verdict.of(new int[] {1, 4}, 1), (node, count, out, at) -> out[at] = node);
+    drafter.learn(Verdict.of(new int[] {1, 4}, 1), nodes());
     assertThat(table.get(5, 0)).isEqualTo(1);
     assertThat(table.get(9, 0)).isEqualTo(4);
 
     TokenRecycling again = toy();
     again.propose(new ListContext(64, 64, 3));
-    again.learn(Verdict.of(new int[0], 1), (node, count, out, at) -> out[at] = node);
+    again.learn(Verdict.of(new int[0], 1), nodes());
     assertThat(table.get(5, 0)).isEqualTo(5);
   }
 

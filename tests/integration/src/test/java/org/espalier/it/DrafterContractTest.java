@@ -271,15 +271,12 @@ class DrafterContractTest {
                 .isInstanceOf(IllegalArgumentException.class);
             assertThatThrownBy(() -> scores.topToken(9, 0))
                 .isInstanceOf(IllegalArgumentException.class);
-            int[] top = new int[4];
-            scores.topTokens(verdict.lastNode(), 3, top, 1);
-            assertThat(top)
-                .containsExactly(
-                    0,
-                    scores.topToken(verdict.lastNode(), 0),
-                    scores.topToken(verdict.lastNode(), 1),
-                    scores.topToken(verdict.lastNode(), 2));
-            assertThatThrownBy(() -> scores.topTokens(0, 6, new int[8], 0))
+            int[] top = new int[3 * tree.size()];
+            scores.topTokens(3, top);
+            for (int i = 0; i < top.length; i++) {
+              assertThat(top[i]).isEqualTo(scores.topToken(i / 3, i % 3));
+            }
+            assertThatThrownBy(() -> scores.topTokens(6, new int[6 * tree.size()]))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessage("count = 6, expected 0 to 5, the top-k of the pass");
             seen[0]++;
