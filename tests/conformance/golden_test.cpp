@@ -18,6 +18,7 @@
 #include "check.h"
 #include "espalier.h"
 #include "model/json.h"
+#include "support/device.h"
 
 namespace {
 
@@ -55,7 +56,8 @@ struct Golden {
     const std::string bytes = espalier::read_file(dir / "logits.bin", 1 << 24);
     logits.resize(bytes.size() / sizeof(float));
     std::memcpy(logits.data(), bytes.data(), bytes.size());
-    ok(espalier_context_create(ESPALIER_CPU, 0, 2, &ctx));
+    ctx = espalier_test::create_context(2);
+    REQUIRE(ctx != nullptr);
     ok(espalier_model_load(ctx, dir.c_str(), &model));
     info.size = sizeof info;
     ok(espalier_model_describe(model, &info));

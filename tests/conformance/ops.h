@@ -14,6 +14,7 @@
 #include "check.h"
 #include "cpu/convert.h"
 #include "espalier.h"
+#include "support/device.h"
 
 namespace ops {
 
@@ -43,7 +44,8 @@ struct Context {
   espalier_context* handle = nullptr;
 
   explicit Context(int threads = 2) {
-    ok(espalier_context_create(ESPALIER_CPU, 0, threads, &handle));
+    handle = espalier_test::create_context(threads);
+    if (handle == nullptr) ok(ESPALIER_UNAVAILABLE);
   }
   ~Context() { espalier_context_destroy(handle); }
   Context(const Context&) = delete;

@@ -11,6 +11,7 @@
 
 #include "check.h"
 #include "espalier.h"
+#include "support/device.h"
 #include "support/random_model.h"
 
 namespace {
@@ -44,7 +45,8 @@ struct Fixture {
 
   explicit Fixture(const RandomModel& m = {}, int threads = 2) : shape(m) {
     write_random_model(m, folder.path());
-    ok(espalier_context_create(ESPALIER_CPU, 0, threads, &ctx));
+    ctx = espalier_test::create_context(threads);
+    REQUIRE(ctx != nullptr);
     ok(espalier_model_load(ctx, folder.path().c_str(), &model));
   }
   ~Fixture() {
@@ -174,6 +176,83 @@ TEST(every_node_of_a_random_tree_has_the_bits_of_plain_decoding) {
       }
       ok(espalier_sequence_destroy(s.handle, seq));
     }
+  }
+}
+
+TEST(a_step_has_the_bits_of_one_in_a_session_that_never_took_a_step) {
+  const Fixture f;
+  std::mt19937 rng(23);
+  for (const int nodes : {1, 3, 8, 13}) {
+    for (const float temperature : {0.0f, 0.9f}) {
+      // Few nodes: the penalties' histories outgrow the memory of the start.
+      Session s(f, {.size = 0, .page_size = 0, .kv_type = 0, .max_nodes = 16, .num_pages = 0});
+      const int64_t replays = espalier_test::num_replays();
+      espalier_sampling sampling = sampled(temperature, 5);
+      Tokens committed = random_tokens(rng, 5, f.shape.vocab);
+      const int32_t seq = s.create();
+      s.prefill(seq, committed);
+      int32_t root = 1;
+      int steps = 0;
+      while (committed.size() < 75) {
+        ++steps;
+        sampling.seed = static_cast<uint64_t>(steps);  // and a penalty whose history grows
+        sampling.repetition_penalty = steps % 3 == 0 ? 1.5f : 1.0f;
+        Tokens token = random_tokens(rng, nodes, f.shape.vocab);
+        const Tokens parent = random_parents(rng, nodes);
+        token[0] = root;
+        Tokens choice[2], path[2];
+        int32_t accept_len[2];
+        Logits last[2];
+        Session fresh(f);
+        for (int i = 0; i < 2; ++i) {
+          Session& on = i == 0 ? s : fresh;
+          const int32_t its = i == 0 ? seq : fresh.create();
+          if (i == 1) fresh.prefill(its, committed);
+          ok(espalier_sequence_set_sampling(on.handle, its, &sampling));
+          on.forward({its}, {0, nodes}, token, parent);
+          choice[i].assign(static_cast<size_t>(nodes), -1);
+          path[i].assign(static_cast<size_t>(nodes), 0);
+          ok(espalier_session_verify(on.handle, choice[i].data(), path[i].data(), &accept_len[i]));
+          last[i] = on.logits(nodes - 1);
+        }
+        CHECK_MSG(
+            choice[0] == choice[1] && path[0] == path[1] && accept_len[0] == accept_len[1] &&
+                same_bits(last[0], last[1]),
+            "%d nodes, temperature %g, step %d, context %zu", nodes, temperature, steps,
+            committed.size());
+        // Commit one drafted token more than was accepted, so that trees of one luck do not stay in place.
+        Tokens up;
+        for (int i = nodes - 1; i > 0; i = parent[static_cast<size_t>(i)]) up.push_back(i);
+        std::reverse(up.begin(), up.end());
+        int32_t keep = std::min(2, static_cast<int32_t>(up.size()));
+        up.resize(static_cast<size_t>(nodes), 0);
+        ok(espalier_session_commit(s.handle, up.data(), &keep));
+        committed.push_back(root);
+        for (int i = 0; i < keep; ++i)
+          committed.push_back(token[static_cast<size_t>(up[static_cast<size_t>(i)])]);
+        root = choice[0][0];
+      }
+      // Some shapes come once or twice only; each step has two, the pass and the verification.
+      if (replays >= 0) CHECK(espalier_test::num_replays() - replays > steps / 2);
+    }
+  }
+}
+
+TEST(hidden_states_are_kept_from_the_step_on_that_follows_the_wish) {
+  const Fixture f;
+  Session s(f);
+  const int32_t seq = s.create(), layer = 1;
+  std::vector<float> state(static_cast<size_t>(f.shape.hidden)), want = state;
+  for (int i = 0; i < 3; ++i) s.forward({seq}, {0, 1}, {3 + i}, {-1});
+  ok(espalier_session_keep_hidden(s.handle, &layer, 1));
+  for (int i = 0; i < 3; ++i) {
+    s.forward({seq}, {0, 1}, {3 + i}, {-1});
+    ok(espalier_session_hidden(s.handle, layer, 0, state.data(), f.shape.hidden));
+    Session fresh(f);
+    ok(espalier_session_keep_hidden(fresh.handle, &layer, 1));
+    fresh.forward({fresh.create()}, {0, 1}, {3 + i}, {-1});
+    ok(espalier_session_hidden(fresh.handle, layer, 0, want.data(), f.shape.hidden));
+    CHECK_MSG(same_bits(state, want), "step %d", i);
   }
 }
 
@@ -634,7 +713,7 @@ TEST(handles_may_be_destroyed_in_any_order) {
   espalier_session* session = nullptr;
   espalier_session_options options{};
   options.size = sizeof options;
-  ok(espalier_context_create(ESPALIER_CPU, 0, 1, &ctx));
+  ctx = espalier_test::create_context(1);
   ok(espalier_model_load(ctx, folder.path().c_str(), &model));
   ok(espalier_session_create(ctx, model, &options, &session));
   espalier_context_destroy(ctx);

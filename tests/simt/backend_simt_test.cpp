@@ -144,6 +144,7 @@ TEST(the_first_failure_is_kept_and_what_follows_does_nothing) {
   r.backend->commit_kv(beyond);
   r.put(2);
   r.result();  // the wait meets the failure
+  r.put(3);
   r.backend->rms_norm(r.norm());
   const Failure failure = r.failure();
   CHECK_EQ(failure.status, ESPALIER_DEVICE_FAILURE);
@@ -152,6 +153,7 @@ TEST(the_first_failure_is_kept_and_what_follows_does_nothing) {
           std::strstr(failure.text, "grid axis 1 = 80000") != nullptr,
       "%s", failure.text);
   CHECK_EQ(r.failure().status, ESPALIER_OK);
+  CHECK(r.result() == before);
   r.put(1);
   r.backend->rms_norm(r.norm());
   CHECK(r.result() == before);

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Breaks kernels on purpose, one bug at a time, and demands that their tests fail.
 
-Usage: mutants.py BUILD_DIR [part of a name ...]; BUILD_DIR is a Ninja build in which the targets simt_* are built.
+Usage: mutants.py BUILD_DIR [part of a name ...]; BUILD_DIR is a Ninja build in which all tests are built.
 Prints one line for each mutant; the exit status is 1 when one of them lives.
 """
 
 import json
+import os
 import pathlib
 import shlex
 import subprocess
@@ -57,14 +58,53 @@ MUTANTS = [
 ]
 
 
-def run(command, cwd, timeout=300):
-    return subprocess.run(command, shell=isinstance(command, str), cwd=cwd, capture_output=True, text=True, timeout=timeout)
+def run(command, cwd, timeout=300, environment=None):
+    return subprocess.run(
+        command, shell=isinstance(command, str), cwd=cwd, capture_output=True, text=True, timeout=timeout,
+        env={**os.environ, **(environment or {})})
+
+
+# The step: the session on a device that replays, and the backend. (source, what the bug is, the text, what it becomes)
+STEP_MUTANTS = [
+    ("native/runtime/session.cpp", "wrong slot after commit", "s.length() + i + 1)", "s.length() + i)"),
+    ("native/runtime/session.cpp", "kv_len as of the first step of so many rows", "kv_len.push_back(s.length());",
+     "static std::map<int32_t, int32_t> first; kv_len.push_back(first.emplace(rows, s.length()).first->second);"),
+    ("native/runtime/session.cpp", "a step's key without its rows", "static_cast<int32_t>(attention_.rows), batch", "batch"),
+    ("native/runtime/session.cpp", "a step's key without its pages", "attention_.max_pages,", "0,"),
+    ("native/runtime/session.cpp", "a step's key without its depth", "attention_.max_depth})", "0})"),
+    ("native/runtime/session.cpp", "a step's key without its owner", "backend_.begin_step(id_, {kVerify,", "backend_.begin_step(1, {kVerify,"),
+    ("native/runtime/session.cpp", "verification with the key of a pass", "{kVerify, rows, batch_.size()}",
+     "{kForward, rows, batch_.size(), attention_.max_pages, attention_.max_depth}"),
+    ("native/runtime/session.cpp", "steps live on in memory that moved", "if (judged_.send(device_)) backend_.drop_steps(id_);", "judged_.send(device_);"),
+    ("native/runtime/session.cpp", "steps live on that keep no hidden states", "  backend_.drop_steps(id_);\n  drop_scores();", "  drop_scores();"),
+    ("native/runtime/session.cpp", "rows that fill up write to a sequence", "cache_.spare_slot(i)", "cache_.slot(sequence(batch.seq[0]).pages, i)"),
+    ("native/runtime/session.cpp", "prefill row off by one", "std::iota(chain.depth.begin(), chain.depth.end(), 0);",
+     "std::iota(chain.depth.begin(), chain.depth.end(), 1);"),
+    ("native/runtime/session.cpp", "last row of a prefill dropped", "place(chain, n);", "place(chain, n); attention_.rows -= n > 1;"),
+    ("cuda/cuda_backend.cu", "the step that is captured does not run", "step->graph = std::move(graph);\n      step->graph.launch(stream_);",
+     "step->graph = std::move(graph);"),
+    ("cuda/cuda_backend.cu", "a step is captured with every use", "if (step.graph) {", "if (false) {"),
+    ("cuda/cuda_backend.cu", "steps of all owners are one", "steps_[{owner, shape}]", "steps_[{0, shape}]"),
+    ("cuda/cuda_backend.cu", "a graph dies before its launch", "attempt_always([&] { wait(); });  // a graph", "// a graph"),
+    ("cuda/cuda_backend.cu", "pinned memory is reused too early", "used_ += (bytes + 255) / 256 * 256;", ""),
+    ("cuda/cuda_backend.cu", "a download does not wait", "wait();\n        std::memcpy(static_cast<char*>(to)", "std::memcpy(static_cast<char*>(to)"),
+    ("cuda/cuda_backend.cu", "a failure is forgotten", "if (failure_.status != ESPALIER_OK) return;\n    failure_.status = status;", "return;"),
+    ("cuda/cuda_backend.cu", "ops go on behind a failure", "if (failure_.status == ESPALIER_OK) attempt_always(body);", "attempt_always(body);"),
+]
+
+
+def program_of(source):
+    """Name of the test of a source, where it lies in the build, and its environment."""
+    if source.parts[0] == "native":
+        return source.stem + "_test", "tests/conformance", {"ESPALIER_TEST_DEVICE": "replay"}
+    name = "simt_backend" if source.stem == "cuda_backend" else "simt_" + source.stem
+    return name, "tests/simt", {}
 
 
 def outcome(build, commands, work, mutant):
     """Killed, or why not; and what the test said first."""
-    kernel, _, old, new = mutant
-    source = ROOT / "cuda" / (kernel + ".cu")
+    name, _, old, new = mutant
+    source = ROOT / (name if "." in name else f"cuda/{name}.cu")
     text = source.read_text()
     if text.count(old) < 1:
         return "STALE", f"the text is not in {source.name}"
@@ -77,14 +117,16 @@ def outcome(build, commands, work, mutant):
     compiled = run(compile_command, build)
     if compiled.returncode != 0:
         return "NOT COMPILED", compiled.stderr.strip().splitlines()[0]
-    program = "simt_" + source.stem
+    program, folder, environment = program_of(source.relative_to(ROOT))
     links = run(["ninja", "-t", "commands", program], build).stdout.splitlines()
-    link = next(line for line in links if f"-o tests/simt/{program} " in line)
-    link = link.replace(f"-o tests/simt/{program} ", f"-o {work}/program {work}/mutant.o ")
+    link = next(line for line in links if f"-o {folder}/{program} " in line)
+    # Instead of its object, or in front of its archive.
+    link = " ".join(word for word in link.split(" ") if not word.endswith(f"/runtime/{source.name}.o"))
+    link = link.replace(f"-o {folder}/{program} ", f"-o {work}/program {work}/mutant.o ")
     linked = run(link, build)
     if linked.returncode != 0:
         return "NOT LINKED", linked.stderr.strip().splitlines()[0]
-    ran = run([str(work / "program")], build)
+    ran = run([str(work / "program")], build, environment=environment)
     words = [line.strip() for line in ran.stdout.splitlines() if ".cpp:" in line or ": exception" in line or "0: " in line]
     return ("LIVES" if ran.returncode == 0 else "killed"), (words[0] if words else "")
 
@@ -93,10 +135,10 @@ def main():
     build = pathlib.Path(sys.argv[1]).resolve()
     wanted = sys.argv[2:]
     entries = json.loads((build / "compile_commands.json").read_text())
-    commands = {entry["file"]: entry["command"] for entry in entries if "espalier_cuda_emulated" in entry["command"]}
+    commands = {entry["file"]: entry["command"] for entry in entries if any(t in entry["command"] for t in ("espalier_cuda_emulated", "espalier_emulated_device", "espalier_objects"))}
     bad = 0
     with tempfile.TemporaryDirectory() as work:
-        for mutant in MUTANTS:
+        for mutant in MUTANTS + STEP_MUTANTS:
             name = f"{mutant[0]}: {mutant[1]}"
             if wanted and not any(part in name for part in wanted):
                 continue

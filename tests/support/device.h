@@ -1,0 +1,22 @@
+// The device that a test program runs on. A program says create_context and not which: the same tests run on all.
+#ifndef ESPALIER_TESTS_SUPPORT_DEVICE_H
+#define ESPALIER_TESTS_SUPPORT_DEVICE_H
+
+#include <cstdint>
+
+#include "espalier.h"
+
+namespace espalier_test {
+
+/**
+ * A context of the device under test, or null with espalier_last_error. The environment variable ESPALIER_TEST_DEVICE
+ * is cpu, or replay: the CPU backend that records every step and replays it, as the CUDA backend does.
+ */
+espalier_context* create_context(int num_threads);
+
+/** Steps that were replayed instead of called, in this process; -1 when the device never does that. */
+int64_t num_replays();
+
+}  // namespace espalier_test
+
+#endif
