@@ -7,7 +7,7 @@
 //         1): the k largest l; the law is all on the first, log_prob is that of the softmax of l
 // Shapes  logits [rows, vocab], history_begin [rows + 1], position [rows], token, log_prob [rows,
 //         k], prob [rows, vocab]
-// Rows    the noise of a token is keyed by seed, stream, position and token; see philox.h
+// Rows    the noise of a token is keyed by seed, stream, position and token; see ops/philox.h
 // Ties    every order is by value, then by the lower id
 // Error   prob: relative 2^-24 * (6 (|z| + 10) + 8 / temperature + 4). A token of less than e^-87
 //         times the largest probability is not kept, so that no kept token has a probability of 0
@@ -19,21 +19,19 @@
 
 #include "cpu/best_k.h"
 #include "cpu/cpu_backend.h"
-#include "cpu/philox.h"
+#include "ops/law.h"
+#include "ops/philox.h"
 
 namespace espalier {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-constexpr float kLargest = std::numeric_limits<float>::max();
-constexpr float kLeastZ = -87.0f;
-
-bool is_greedy(const espalier_sampling& s) { return s.temperature <= 1e-5f || s.top_k == 1; }
 
 /** Works on one row after the other; keeps its memory between them. */
 class Sampler {
  public:
-  explicit Sampler(const SampleArgs& args) : args_(args), vocab_(args.vocab) {}
+  explicit Sampler(const SampleArgs& args)
+      : args_(args), vocab_(args.vocab), unit_(mass_unit(args.vocab)) {}
 
   void run(int64_t r) {
     const espalier_sampling& s = args_.sampling[r];
@@ -54,7 +52,7 @@ class Sampler {
       max = largest(l);
     }
     if (is_greedy(s)) {
-      choose_greedily(l, max, token, log_prob, prob);
+      choose_greedily(l, max, s, token, log_prob, prob);
     } else {
       keep(l, max, s);
       draw(s, args_.position[r], token, log_prob);
@@ -63,7 +61,7 @@ class Sampler {
   }
 
  private:
-  /** NaN when there is one. */
+  /** NaN when there is one; never -0. */
   float largest(const float* x) const {
     constexpr int kLanes = 16;
     float max[kLanes], nan[kLanes];
@@ -85,7 +83,7 @@ class Sampler {
       all = std::max(all, max[lane]);
       any_nan += nan[lane];
     }
-    return any_nan > 0 ? std::numeric_limits<float>::quiet_NaN() : all;
+    return any_nan > 0 ? std::numeric_limits<float>::quiet_NaN() : all + 0.0f;
   }
 
   const float* penalize(const float* raw, const espalier_sampling& s, int64_t r) {
@@ -98,26 +96,23 @@ class Sampler {
       const int32_t count = count_[*t];
       if (count == 0) continue;  // done at its first occurrence
       count_[*t] = 0;
-      float& l = penalized_[*t];
-      if (l == -kInfinity) continue;
-      l = l > 0 ? l / s.repetition_penalty : l * s.repetition_penalty;
-      l -= s.presence_penalty + s.frequency_penalty * static_cast<float>(count);
-      l = std::min(std::max(l, -kLargest), kLargest);
+      penalized_[*t] = penalized(penalized_[*t], count, s);
     }
     return penalized_.data();
   }
 
-  void choose_greedily(const float* l, float max, int32_t* token, float* log_prob, float* prob) {
+  void choose_greedily(
+      const float* l, float max, const espalier_sampling& s, int32_t* token, float* log_prob,
+      float* prob) {
     best_.clear(args_.k);
     offer_row(l, vocab_, &best_);
     while_kept(token, [&](int32_t x) { return l[x] > -kInfinity; });
     if (prob != nullptr) prob[token[0]] = 1;
     if (log_prob == nullptr) return;
-    double sum = 0;
-    for (int32_t x = 0; x < vocab_; ++x) sum += std::exp(l[x] - max);
-    for (int32_t i = 0; i < args_.k && token[i] >= 0; ++i) {
-      log_prob[i] = static_cast<float>(static_cast<double>(l[token[i]] - max) - std::log(sum));
-    }
+    rate(l, max, s);
+    int64_t mass = 0;
+    for (int32_t x = 0; x < vocab_; ++x) mass += units_of(weight_of(z_[x]), unit_);
+    write_log_prob(token, mass, log_prob);
   }
 
   template <class Kept>
@@ -125,10 +120,14 @@ class Sampler {
     for (int32_t i = 0; i < best_.size() && kept(best_.idx(i)); ++i) token[i] = best_.idx(i);
   }
 
+  void rate(const float* l, float max, const espalier_sampling& s) {
+    z_.resize(vocab_);
+    for (int32_t x = 0; x < vocab_; ++x) z_[x] = z_of(l[x], max, s);
+  }
+
   /** Fills kept_ with the tokens of the law in ascending order, and z_. */
   void keep(const float* l, float max, const espalier_sampling& s) {
-    z_.resize(vocab_);
-    for (int32_t x = 0; x < vocab_; ++x) z_[x] = (l[x] - max) / s.temperature;
+    rate(l, max, s);
     kept_.clear();
     for (int32_t x = 0; x < vocab_; ++x) {
       if (z_[x] >= kLeastZ) kept_.push_back(x);
@@ -139,22 +138,19 @@ class Sampler {
     if (s.top_k > 0 && s.top_k < static_cast<int32_t>(kept_.size())) {
       std::nth_element(kept_.begin(), kept_.begin() + s.top_k - 1, kept_.end(), before);
       kept_.resize(s.top_k);
-      std::sort(kept_.begin(), kept_.end());
     }
     if (s.top_p < 1) keep_mass(s.top_p, before);
     if (s.min_p > 0) {
-      std::erase_if(kept_, [&](int32_t x) { return std::exp(z_[x]) < s.min_p; });
+      std::erase_if(kept_, [&](int32_t x) { return weight_of(z_[x]) < s.min_p; });
     }
-    std::sort(kept_.begin(), kept_.end());
+    if (has_filters(s)) std::sort(kept_.begin(), kept_.end());
   }
 
   /** Keeps the fewest tokens, best first, whose mass is at least top_p of all. */
   template <class Before>
   void keep_mass(float top_p, Before&& before) {
-    double mass = 0;
-    for (const int32_t x : kept_) mass += std::exp(z_[x]);
-    const double wanted = mass * static_cast<double>(top_p);
-    double sum = 0;
+    const int64_t wanted = wanted_units(mass(), top_p);
+    int64_t sum = 0;
     size_t len = 0, sorted = 0;
     for (; len < kept_.size() && (len == 0 || sum < wanted); ++len) {
       if (len == sorted) {  // a part at a time: mostly a few tokens are enough
@@ -162,7 +158,7 @@ class Sampler {
         std::nth_element(kept_.begin() + len, kept_.begin() + (sorted - 1), kept_.end(), before);
         std::sort(kept_.begin() + len, kept_.begin() + sorted, before);
       }
-      sum += std::exp(z_[kept_[len]]);
+      sum += units_of(weight_of(z_[kept_[len]]), unit_);
     }
     kept_.resize(len);
   }
@@ -183,26 +179,29 @@ class Sampler {
       if (best_.wants(z_[x] + gumbel_bound(word))) best_.offer(z_[x] + gumbel(word), x);
     }
     while_kept(token, [](int32_t) { return true; });
-    if (log_prob == nullptr) return;
-    const double log_mass = std::log(mass());
-    for (int32_t i = 0; i < args_.k && token[i] >= 0; ++i) {
-      log_prob[i] = static_cast<float>(static_cast<double>(z_[token[i]]) - log_mass);
-    }
+    if (log_prob != nullptr) write_log_prob(token, mass(), log_prob);
   }
 
-  double mass() const {
-    double sum = 0;
-    for (const int32_t x : kept_) sum += std::exp(z_[x]);
+  /** Units of the kept tokens. */
+  int64_t mass() const {
+    int64_t sum = 0;
+    for (const int32_t x : kept_) sum += units_of(weight_of(z_[x]), unit_);
     return sum;
   }
 
+  void write_log_prob(const int32_t* token, int64_t mass, float* log_prob) const {
+    const float log_mass = log_fp32(mass_of(mass, unit_));
+    for (int32_t i = 0; i < args_.k && token[i] >= 0; ++i) log_prob[i] = z_[token[i]] - log_mass;
+  }
+
   void write_law(float* prob) const {
-    const double sum = mass();
-    for (const int32_t x : kept_) prob[x] = static_cast<float>(std::exp(z_[x]) / sum);
+    const float all = mass_of(mass(), unit_);
+    for (const int32_t x : kept_) prob[x] = weight_of(z_[x]) / all;
   }
 
   const SampleArgs& args_;
   const int32_t vocab_;
+  const float unit_;  // of masses
   // Of this thread, so that a call allocates nothing once they have their size.
   static thread_local BestK best_;
   static thread_local std::vector<float> penalized_, z_;

@@ -19,7 +19,7 @@
 #include <vector>
 
 #include "cpu/cpu_backend.h"
-#include "cpu/philox.h"
+#include "ops/philox.h"
 #include "runtime/status.h"
 
 namespace espalier {

@@ -53,11 +53,6 @@ constexpr const char* type_name(Type type) {
   return "?";
 }
 
-/** Whether the context of a row changes its logits. */
-inline bool has_penalties(const espalier_sampling& s) {
-  return s.repetition_penalty != 1 || s.presence_penalty != 0 || s.frequency_penalty != 0;
-}
-
 /** A matrix of a model, as the backend made it at load from the folder's [n, k], row major. */
 struct Weight {
   const void* data = nullptr;  // [n, k], on the device
@@ -156,6 +151,7 @@ struct SampleArgs {
   const int32_t* history_begin;       // [rows + 1]
   const int32_t* position;            // [rows] position of the token that is drawn
   const espalier_sampling* sampling;  // [rows]
+  bool filtered;                      // false only where no row has filters, see law.h
   int32_t noise;                      // ESPALIER_TARGET_NOISE or ESPALIER_DRAFT_NOISE
   int32_t* token;                     // [rows, k]; -1 behind the law's last token, and in bad rows
   float* log_prob;                    // [rows, k], or null

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/law.h"
 #include "runtime/checks.h"
 #include "runtime/objects.h"
 
@@ -616,6 +617,7 @@ espalier_status espalier_sample(
         laws(call.device(), std::max<size_t>(sampling_bytes, 1));
     call.backend().upload(laws.as<void>(), samplings.data(), sampling_bytes);
     args.sampling = laws.as<espalier_sampling>();
+    args.filtered = has_filters(*sampling);
     args.noise = noise;
     args.bad = bad.as<int32_t>();
     args.rows = rows.value;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "ops/law.h"
 #include "runtime/checks.h"
 
 namespace espalier {
@@ -550,6 +551,7 @@ Session::Draws Session::put_draws(const std::vector<int32_t>& nodes, int32_t row
   d.history_begin = judged_.put(history_begin);
   d.history = judged_.put(history);  // behind the parts whose sizes follow from the rows
   d.rows = rows;
+  d.filtered = std::any_of(sampling.begin(), sampling.end(), has_filters);
   return d;
 }
 
@@ -567,6 +569,7 @@ void Session::sample(
   args.history_begin = judged_.at<int32_t>(d.history_begin);
   args.position = judged_.at<int32_t>(d.position);
   args.sampling = judged_.at<espalier_sampling>(d.sampling);
+  args.filtered = d.filtered;
   args.noise = noise;
   args.token = token;
   args.log_prob = log_prob;
@@ -604,7 +607,7 @@ void Session::verify(int32_t* choice, int32_t* path, int32_t* accept_len) {
   const size_t m = static_cast<size_t>(rows);
   int32_t *choice_out = verify_out_.as<int32_t>(), *bad_out = choice_out + m,
           *path_out = bad_out + m, *len_out = path_out + m;
-  if (backend_.begin_step(id_, {kVerify, rows, batch_.size()})) {
+  if (backend_.begin_step(id_, {kVerify, rows, batch_.size(), draws.filtered ? 1 : 0})) {
     sample(draws, 1, ESPALIER_TARGET_NOISE, choice_out, nullptr, nullptr, bad_out);
     backend_.verify(
         {judged_.at<int32_t>(at_begin), judged_.at<int32_t>(at_token),

@@ -92,6 +92,7 @@ class Session {
   struct Draws {
     size_t row, position, sampling, history_begin, history;
     int32_t rows;
+    bool filtered;
   };
   std::vector<int32_t> all_nodes() const;
   /** Adds draws after nodes of the batch to judged_, filled up with greedy rows. */

@@ -5,8 +5,8 @@
 
 #include "check.h"
 #include "cpu/cpu_backend.h"
-#include "cpu/philox.h"
 #include "ops.h"
+#include "ops/philox.h"
 #include "statistics.h"
 
 namespace {
