@@ -73,7 +73,7 @@ STEP_MUTANTS = [
     ("native/runtime/session.cpp", "a step's key without its pages", "attention_.max_pages,", "0,"),
     ("native/runtime/session.cpp", "a step's key without its depth", "attention_.max_depth})", "0})"),
     ("native/runtime/session.cpp", "a step's key without its owner", "backend_.begin_step(id_, {kVerify,", "backend_.begin_step(1, {kVerify,"),
-    ("native/runtime/session.cpp", "verification with the key of a pass", "{kVerify, rows, batch_.size()}",
+    ("native/runtime/session.cpp", "verification with the key of a pass", "{kVerify, rows, batch_.size(), draws.filtered ? 1 : 0}",
      "{kForward, rows, batch_.size(), attention_.max_pages, attention_.max_depth}"),
     ("native/runtime/session.cpp", "steps live on in memory that moved", "if (judged_.send(device_)) backend_.drop_steps(id_);", "judged_.send(device_);"),
     ("native/runtime/session.cpp", "steps live on that keep no hidden states", "  backend_.drop_steps(id_);\n  drop_scores();", "  drop_scores();"),
