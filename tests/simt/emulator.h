@@ -2,6 +2,11 @@
 #ifndef ESPALIER_TESTS_SIMT_EMULATOR_H
 #define ESPALIER_TESTS_SIMT_EMULATOR_H
 
+// On a GPU the same test takes its memory from there, and there is no emulator.
+#ifdef ESPALIER_ON_HARDWARE
+#include "../gpu/hardware.h"
+#else
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -112,5 +117,7 @@ class Buffer {
 };
 
 }  // namespace simt::emulated
+
+#endif  // ESPALIER_ON_HARDWARE
 
 #endif

@@ -1,5 +1,6 @@
 #include "support/device.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -11,9 +12,19 @@ namespace espalier_test {
 
 namespace {
 
-bool replay_wanted() {
-  const char* wanted = std::getenv("ESPALIER_TEST_DEVICE");
-  return wanted != nullptr && std::strcmp(wanted, "replay") == 0;
+const char* wanted() {
+  const char* value = std::getenv("ESPALIER_TEST_DEVICE");
+  return value != nullptr ? value : "cpu";
+}
+
+bool replay_wanted() { return std::strcmp(wanted(), "replay") == 0; }
+
+/** Loads the library once; without a device in it there is nothing to test. */
+void load_library(const char* path) {
+  static const espalier_status status = espalier_backend_load(path);
+  if (status == ESPALIER_OK) return;
+  std::printf("skipped: %s\n", espalier_last_error());
+  std::exit(77);
 }
 
 }  // namespace
@@ -24,8 +35,13 @@ espalier_context* create_context(int num_threads) {
     device->backend = std::make_unique<ReplayBackend>(espalier::make_cpu_backend(num_threads));
     return new espalier_context{std::move(device)};
   }
+  const bool on_cpu = std::strcmp(wanted(), "cpu") == 0;
+  if (!on_cpu) load_library(wanted());
   espalier_context* ctx = nullptr;
-  return espalier_context_create(ESPALIER_CPU, 0, num_threads, &ctx) == ESPALIER_OK ? ctx : nullptr;
+  return espalier_context_create(on_cpu ? ESPALIER_CPU : ESPALIER_CUDA, 0, num_threads, &ctx) ==
+                 ESPALIER_OK
+             ? ctx
+             : nullptr;
 }
 
 int64_t num_replays() {

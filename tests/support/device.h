@@ -10,7 +10,8 @@ namespace espalier_test {
 
 /**
  * A context of the device under test, or null with espalier_last_error. The environment variable ESPALIER_TEST_DEVICE
- * is cpu, or replay: the CPU backend that records every step and replays it, as the CUDA backend does.
+ * is cpu, or replay: the CPU backend that records every step and replays it, as the CUDA backend does; or the path of a
+ * backend library, whose first device it is then. A library without a device ends the program with 77, skipped.
  */
 espalier_context* create_context(int num_threads);
 
