@@ -248,6 +248,39 @@ ESPALIER_API espalier_status espalier_session_forward(
     espalier_session* session, int32_t batch, const int32_t* seq, const int32_t* tree_begin,
     const int32_t* token, const int32_t* parent, int32_t top_k, int32_t* top_k_token);
 
+// The sub-layers of a layer.
+#define ESPALIER_ATTENTION 1
+#define ESPALIER_MLP 2
+
+/**
+ * espalier_session_forward over a part of the model, for drafts. A sub-layer that is left out is the identity: x = x
+ * instead of x = x + f(norm(x)); nothing of it is computed or written. KV of the nodes goes where a whole pass would put
+ * it, behind the committed tokens, whose own KV is read and never changed.
+ *
+ * Scores of a pass that left something out can be read, drawn from and grown. They cannot be verified or committed, and
+ * such a pass keeps no hidden states: those calls get ESPALIER_INVALID_STATE.
+ *
+ *   sublayers  [num_layers]  i32  ESPALIER_ATTENTION | ESPALIER_MLP of each layer, at least one in all; NULL for all
+ *   others as espalier_session_forward
+ *
+ * Source: SWIFT, arXiv 2410.06916; LayerSkip, arXiv 2404.16710.
+ */
+ESPALIER_API espalier_status espalier_session_forward_layers(
+    espalier_session* session, int32_t batch, const int32_t* seq, const int32_t* tree_begin,
+    const int32_t* token, const int32_t* parent, const int32_t* sublayers, int32_t top_k,
+    int32_t* top_k_token);
+
+/**
+ * Appends nodes to the tree of the last forward, which had one tree and is not committed. Only they are computed, through
+ * the same layers; indices continue, and scores of all nodes can be used: the same bits as of the whole tree at once.
+ *
+ *   num_nodes  new nodes; with those before at most max_nodes of the session
+ *   token      [num_nodes]  i32  token of each new node
+ *   parent     [num_nodes]  i32  index in the whole tree, less than the node's
+ */
+ESPALIER_API espalier_status espalier_session_grow(
+    espalier_session* session, int32_t num_nodes, const int32_t* token, const int32_t* parent);
+
 /**
  * Exact verification of the last forward: the target's own choice at every node (arg-max, or Gumbel-max with noise
  * keyed by seed, stream, position and token), and the longest path from the root on which each token is that choice.
@@ -296,6 +329,7 @@ espalier_session_commit(espalier_session* session, const int32_t* path, const in
 // The noise that espalier_session_draw draws with.
 #define ESPALIER_TARGET_NOISE 0  // the noise of espalier_session_verify at the same position
 #define ESPALIER_DRAFT_NOISE 1   // noise of its own, for drafts that speculative sampling verifies
+#define ESPALIER_NO_NOISE 2      // the raw logits, whatever the sampling: no penalties, greedy
 
 /**
  * The k most favoured next tokens after nodes of the last forward, by the sampling of their sequence: by processed
@@ -326,6 +360,21 @@ espalier_session_keep_hidden(espalier_session* session, const int32_t* layer, in
 /** Copies a kept hidden state of one node of the last forward: state [hidden] fp32, before the final norm. */
 ESPALIER_API espalier_status espalier_session_hidden(
     espalier_session* session, int32_t layer, int32_t node, float* state, int32_t hidden);
+
+/**
+ * What the model would say if it ended after a layer: final norm and LM head on kept hidden states of the last forward,
+ * the most likely token by raw logit and its softmax probability. Logits are computed for 64 rows at a time and not kept.
+ *
+ *   layer  [num_layers]             i32   layers that espalier_session_keep_hidden chose, in any order
+ *   node   [num_nodes]              i32   node of the batch
+ *   token  [num_layers, num_nodes]  i32   out: ties to the lowest id; -1 where a logit is NaN or infinite
+ *   prob   [num_layers, num_nodes]  fp32  out: 0 where the token is -1
+ *
+ * Source: LayerSkip, arXiv 2404.16710; DEL, arXiv 2504.05598.
+ */
+ESPALIER_API espalier_status espalier_session_exit_head(
+    espalier_session* session, int32_t num_layers, const int32_t* layer, int32_t num_nodes,
+    const int32_t* node, int32_t* token, float* prob);
 
 // -------------------------------------------------------------------------------------------------------------- ops
 // Each op alone, on buffers of one context. Law 1 holds for each: what is written for a row depends on that row's

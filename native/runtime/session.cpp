@@ -14,6 +14,8 @@ namespace {
 
 constexpr int32_t kMaxTopK = 64;
 constexpr int32_t kDefaultMaxNodes = 512;
+constexpr int32_t kBothSublayers = ESPALIER_ATTENTION | ESPALIER_MLP;
+constexpr size_t kExitRows = 64;  // rows of one pass through the exit head: bounds its logits
 
 espalier_sampling greedy() {
   espalier_sampling s{};
@@ -213,6 +215,32 @@ void Session::need_scores() const {
   if (batch_.empty()) fail(ESPALIER_INVALID_STATE, "no scores, expected a forward before");
 }
 
+void Session::need_whole() const {
+  if (!batch_.whole()) {
+    fail(
+        ESPALIER_INVALID_STATE,
+        "the last forward left out layers, expected a forward over all of them before");
+  }
+}
+
+void Session::check_sublayers(const int32_t* sublayers) const {
+  int32_t any = 0;
+  for (int32_t i = 0; i < config_.num_layers; ++i) {
+    if (sublayers[i] < 0 || sublayers[i] > kBothSublayers) {
+      fail(
+          ESPALIER_INVALID_ARGUMENT,
+          "sublayers[%d] = %d, expected a sum of ESPALIER_ATTENTION (1) and ESPALIER_MLP (2)", i,
+          sublayers[i]);
+    }
+    any |= sublayers[i];
+  }
+  if (any == 0) {
+    fail(
+        ESPALIER_INVALID_ARGUMENT, "sublayers leaves out all of %d layers, expected one that runs",
+        config_.num_layers);
+  }
+}
+
 void Session::need_uncommitted() const {
   need_scores();
   if (committed_) {
@@ -240,13 +268,13 @@ void Session::fail_bad_logits(int32_t node) const {
 
 // ---------------------------------------------------------------------------------------------------------- forward
 
-void Session::place(const Batch& batch, int32_t rows) {
+void Session::place(const Batch& batch, int32_t from, int32_t rows) {
   int32_t max_depth = 0, max_pages = 1;
   try {
     for (int32_t b = 0; b < batch.size(); ++b) {
       Sequence& s = sequence(batch.seq[b]);
       const int32_t tree_len = batch.tree_begin[b + 1] - batch.tree_begin[b];
-      for (int32_t i = batch.tree_begin[b]; i < batch.tree_begin[b + 1]; ++i) {
+      for (int32_t i = batch.tree_begin[b] + from; i < batch.tree_begin[b + 1]; ++i) {
         max_depth = std::max(max_depth, batch.depth[i] + 1);
         if (s.length() + batch.depth[i] >= config_.max_positions) {
           fail(
@@ -257,13 +285,13 @@ void Session::place(const Batch& batch, int32_t rows) {
               config_.max_positions - 1);
         }
       }
-      cache_.make_writable(&s.pages, s.length(), s.length() + tree_len);
+      cache_.make_writable(&s.pages, s.length() + from, s.length() + tree_len);
       max_pages = std::max(max_pages, static_cast<int32_t>(s.pages.size()));
     }
   } catch (...) {
     for (int32_t seq : batch.seq) {
       Sequence& s = sequence(seq);
-      cache_.truncate(&s.pages, s.length());
+      cache_.truncate(&s.pages, s.length() + from);
     }
     throw;
   }
@@ -271,10 +299,12 @@ void Session::place(const Batch& batch, int32_t rows) {
   max_depth = roomy(max_depth);
   max_pages = roomy(max_pages);
   // Rows that only fill up the step are roots of one more, empty sequence, each with a slot of the spare page.
-  const int32_t fillers = rows - batch.num_nodes();
+  const int32_t nodes = batch.num_nodes() - from, fillers = rows - nodes;
   std::vector<int32_t> page_table(static_cast<size_t>(batch.size() + 1) * max_pages, -1), kv_len,
       slot, ancestor_slot(static_cast<size_t>(rows) * max_depth, 0),
-      row_seq = batch.tree, depth = batch.depth, token = batch.token;
+      row_seq(batch.tree.begin() + from, batch.tree.end()),
+      depth(batch.depth.begin() + from, batch.depth.end()),
+      token(batch.token.begin() + from, batch.token.end());
   const size_t half = static_cast<size_t>(config_.head_dim) / 2;
   std::vector<float> cos_sin(static_cast<size_t>(rows) * 2 * half);
   for (int32_t b = 0; b < batch.size(); ++b) {
@@ -282,22 +312,22 @@ void Session::place(const Batch& batch, int32_t rows) {
     std::copy(
         s.pages.begin(), s.pages.end(), page_table.begin() + static_cast<ptrdiff_t>(b) * max_pages);
     kv_len.push_back(s.length());
-    for (int32_t i = batch.tree_begin[b]; i < batch.tree_begin[b + 1]; ++i) {
-      slot.push_back(cache_.slot(s.pages, s.length() + i - batch.tree_begin[b]));
-      int32_t* ancestors = &ancestor_slot[static_cast<size_t>(i) * max_depth];
-      if (batch.parent[i] >= 0) {
-        const int32_t up = batch.tree_begin[b] + batch.parent[i];
-        std::copy_n(&ancestor_slot[static_cast<size_t>(up) * max_depth], batch.depth[i], ancestors);
+    for (int32_t i = batch.tree_begin[b] + from; i < batch.tree_begin[b + 1]; ++i) {
+      const size_t row = static_cast<size_t>(i - from);
+      int32_t* ancestors = &ancestor_slot[row * static_cast<size_t>(max_depth)];
+      for (int32_t at = i - batch.tree_begin[b], up = batch.depth[i]; up >= 0; --up) {
+        ancestors[up] = cache_.slot(s.pages, s.length() + at);
+        at = batch.parent[batch.tree_begin[b] + at];
       }
-      ancestors[batch.depth[i]] = slot.back();
-      float* angles = &cos_sin[static_cast<size_t>(i) * 2 * half];
+      slot.push_back(ancestors[batch.depth[i]]);
+      float* angles = &cos_sin[row * 2 * half];
       rope_angles(config_.rope, s.length() + batch.depth[i], angles, angles + half);
     }
   }
   kv_len.push_back(0);
   for (int32_t i = 0; i < fillers; ++i) {
     slot.push_back(cache_.spare_slot(i));
-    ancestor_slot[static_cast<size_t>(batch.num_nodes() + i) * max_depth] = slot.back();
+    ancestor_slot[static_cast<size_t>(nodes + i) * max_depth] = slot.back();
   }
   row_seq.resize(static_cast<size_t>(rows), batch.size());
   depth.resize(static_cast<size_t>(rows), 0);
@@ -327,19 +357,23 @@ int32_t Session::step_rows(int32_t num_nodes) const {
   return num_nodes == 1 ? 1 : rounded_up(num_nodes, backend_.row_tile());
 }
 
-void Session::run(bool scores) {
+void Session::run(const Batch& batch, int32_t from, bool scores) {
   const int64_t rows = attention_.rows;
   backend_.embed({model_->embedding().weight, token_, x_.as<float>(), rows});
-  keep(0, rows);
+  keep(batch, 0, from);
   for (int32_t i = 0; i < config_.num_layers; ++i) {
-    run_layer(i, rows);
-    keep(i + 1, rows);
+    run_layer(i, rows, batch.sublayers(i));
+    keep(batch, i + 1, from);
   }
   if (!scores) return;
+  lm_head(x_.as<float>(), logits_.as<float>() + int64_t{from} * config_.vocab, rows);
+}
+
+void Session::lm_head(const float* x, float* logits, int64_t rows) {
   SkinnyGemmArgs head;
-  head.x = x_.as<float>();
+  head.x = x;
   head.norm = norm_of(model_->final_norm());
-  head.part[0] = {model_->lm_head().weight, {}, logits_.as<float>()};
+  head.part[0] = {model_->lm_head().weight, {}, logits};
   head.m = rows;
   backend_.skinny_gemm(head);
 }
@@ -348,7 +382,12 @@ Norm Session::norm_of(const NamedWeight& weight) const {
   return {weight.weight.data, weight.weight.type, config_.rms_norm_eps};
 }
 
-void Session::run_layer(int32_t i, int64_t rows) {
+void Session::run_layer(int32_t i, int64_t rows, int32_t sublayers) {
+  if ((sublayers & ESPALIER_ATTENTION) != 0) run_attention(i, rows);
+  if ((sublayers & ESPALIER_MLP) != 0) run_mlp(i, rows);
+}
+
+void Session::run_attention(int32_t i, int64_t rows) {
   const LayerWeights& w = model_->layer(i);
   float *x = x_.as<float>(), *q = q_.as<float>(), *k = k_.as<float>(), *v = v_.as<float>();
 
@@ -386,7 +425,11 @@ void Session::run_layer(int32_t i, int64_t rows) {
   o.residual = x;
   o.m = rows;
   backend_.skinny_gemm(o);
+}
 
+void Session::run_mlp(int32_t i, int64_t rows) {
+  const LayerWeights& w = model_->layer(i);
+  float* x = x_.as<float>();
   SkinnyGemmArgs gate_up;
   gate_up.x = x;
   gate_up.norm = norm_of(w.post_norm);
@@ -404,11 +447,13 @@ void Session::run_layer(int32_t i, int64_t rows) {
   backend_.skinny_gemm(down);
 }
 
-void Session::keep(int32_t layer, int64_t rows) {
+void Session::keep(const Batch& batch, int32_t layer, int32_t from) {
+  if (!batch.whole()) return;
+  const int64_t rows = attention_.rows;
   for (size_t i = 0; i < hidden_layers_.size(); ++i) {
     if (hidden_layers_[i] == layer) {
       const size_t bytes = static_cast<size_t>(rows * config_.hidden) * sizeof(float);
-      backend_.copy(hidden_[i].as<float>(), x_.as<float>(), bytes);
+      backend_.copy(hidden_[i].as<float>() + int64_t{from} * config_.hidden, x_.as<float>(), bytes);
     }
   }
 }
@@ -437,8 +482,8 @@ void Session::prefill(int32_t seq, const int32_t* token, int32_t num_tokens) {
     chain.depth.resize(static_cast<size_t>(n));
     std::iota(chain.depth.begin(), chain.depth.end(), 0);
     chain.tree.assign(static_cast<size_t>(n), 0);
-    place(chain, n);
-    run(false);
+    place(chain, 0, n);
+    run(chain, 0, false);
     s.tokens.insert(s.tokens.end(), chain.token.begin(), chain.token.end());
     done += n;
   }
@@ -447,7 +492,7 @@ void Session::prefill(int32_t seq, const int32_t* token, int32_t num_tokens) {
 
 void Session::forward(
     int32_t batch, const int32_t* seq, const int32_t* tree_begin, const int32_t* token,
-    const int32_t* parent, int32_t top_k, int32_t* top_k_token) {
+    const int32_t* parent, const int32_t* sublayers, int32_t top_k, int32_t* top_k_token) {
   if (batch < 1) fail(ESPALIER_INVALID_ARGUMENT, "batch = %d, expected >= 1", batch);
   need(seq, "seq");
   need(tree_begin, "tree_begin");
@@ -474,30 +519,28 @@ void Session::forward(
           tree_begin[b + 1], tree_begin[b] + 1, max_nodes_);
     }
     made.seq.push_back(seq[b]);
-    for (int32_t i = tree_begin[b]; i < tree_begin[b + 1]; ++i) {
-      const int32_t at = i - tree_begin[b];
-      if (at == 0 ? parent[i] != -1 : (parent[i] < 0 || parent[i] >= at)) {
-        fail(
-            ESPALIER_INVALID_ARGUMENT, "parent of node %d of tree %d = %d, expected %s", at, b,
-            parent[i], at == 0 ? "-1" : "an earlier node");
-      }
-      made.depth.push_back(
-          at == 0 ? 0 : made.depth[static_cast<size_t>(tree_begin[b] + parent[i])] + 1);
-      made.tree.push_back(b);
-    }
+    add_nodes(&made, b, tree_begin[b], tree_begin[b + 1], parent + tree_begin[b]);
   }
   const int32_t num_nodes = tree_begin[batch];
   check_tokens(token, num_nodes);
+  if (sublayers != nullptr) {
+    check_sublayers(sublayers);
+    const auto end = sublayers + config_.num_layers;
+    // A set that leaves nothing out is a pass like any other.
+    if (std::any_of(sublayers, end, [](int32_t s) { return s != kBothSublayers; }))
+      made.layer_set.assign(sublayers, end);
+  }
   made.tree_begin.assign(tree_begin, tree_begin + batch + 1);
   made.token.assign(token, token + num_nodes);
-  made.parent.assign(parent, parent + num_nodes);
 
   drop_scores();
-  place(made, step_rows(num_nodes));
-  if (backend_.begin_step(
-          id_, {kForward, static_cast<int32_t>(attention_.rows), batch, attention_.max_pages,
-                attention_.max_depth})) {
-    run(true);
+  place(made, 0, step_rows(num_nodes));
+  if (!made.whole()) {  // a draft's layers change, so it is no step to be recorded
+    run(made, 0, true);
+  } else if (backend_.begin_step(
+                 id_, {kForward, static_cast<int32_t>(attention_.rows), batch, attention_.max_pages,
+                       attention_.max_depth})) {
+    run(made, 0, true);
     backend_.end_step();
   }
   check(backend_);
@@ -509,6 +552,49 @@ void Session::forward(
   read(top_k_token, best, count * sizeof(int32_t));
 }
 
+void Session::grow(int32_t num_nodes, const int32_t* token, const int32_t* parent) {
+  need_uncommitted();
+  if (batch_.size() != 1) {
+    fail(
+        ESPALIER_INVALID_STATE, "the last forward is over %d trees, expected one to grow",
+        batch_.size());
+  }
+  const int32_t from = batch_.num_nodes();
+  if (num_nodes < 1 || num_nodes > max_nodes_ - from) {
+    fail(
+        ESPALIER_INVALID_ARGUMENT,
+        "num_nodes = %d, expected 1 to %d: %d of max_nodes = %d are used", num_nodes,
+        max_nodes_ - from, from, max_nodes_);
+  }
+  need(token, "token");
+  need(parent, "parent");
+  check_tokens(token, num_nodes);
+  Batch grown = batch_;
+  add_nodes(&grown, 0, from, from + num_nodes, parent);
+  grown.token.insert(grown.token.end(), token, token + num_nodes);
+  grown.tree_begin[1] = from + num_nodes;
+  place(grown, from, num_nodes);
+  run(grown, from, true);
+  check(backend_);
+  batch_ = std::move(grown);
+}
+
+void Session::add_nodes(
+    Batch* made, int32_t tree, int32_t first, int32_t last, const int32_t* parent) {
+  const int32_t begin = tree == 0 ? 0 : first;  // only the first tree can have nodes already
+  for (int32_t i = first; i < last; ++i) {
+    const int32_t at = i - begin, up = parent[i - first];
+    if (at == 0 ? up != -1 : (up < 0 || up >= at)) {
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "parent of node %d of tree %d = %d, expected %s", at, tree, up,
+          at == 0 ? "-1" : "an earlier node");
+    }
+    made->parent.push_back(up);
+    made->depth.push_back(at == 0 ? 0 : made->depth[static_cast<size_t>(begin + up)] + 1);
+    made->tree.push_back(tree);
+  }
+}
+
 // ------------------------------------------------------------------------------------------- choosing and verifying
 
 void Session::read(void* to, const void* from, size_t bytes) {
@@ -516,17 +602,17 @@ void Session::read(void* to, const void* from, size_t bytes) {
   check(backend_);
 }
 
-Session::Draws Session::put_draws(const std::vector<int32_t>& nodes, int32_t rows) {
+Session::Draws Session::put_draws(const std::vector<int32_t>& nodes, int32_t rows, int32_t noise) {
   std::vector<int32_t> history, history_begin = {0}, position;
   std::vector<espalier_sampling> sampling;
   for (int32_t node : nodes) {
     const int32_t tree = batch_.tree[static_cast<size_t>(node)];
     const Sequence& s = sequence(batch_.seq[static_cast<size_t>(tree)]);
     const int32_t depth = batch_.depth[static_cast<size_t>(node)];
-    sampling.push_back(s.sampling);
+    sampling.push_back(noise == ESPALIER_NO_NOISE ? greedy() : s.sampling);
     position.push_back(s.length() + depth + 1);
-    if (has_penalties(
-            s.sampling)) {  // the context of the node: committed tokens, then the path from the root
+    if (has_penalties(sampling.back())) {
+      // the context of the node: committed tokens, then the path from the root
       history.insert(history.end(), s.tokens.begin(), s.tokens.end());
       const size_t path_begin = history.size();
       for (int32_t i = node; i >= 0;) {
@@ -570,7 +656,7 @@ void Session::sample(
   args.position = judged_.at<int32_t>(d.position);
   args.sampling = judged_.at<espalier_sampling>(d.sampling);
   args.filtered = d.filtered;
-  args.noise = noise;
+  args.noise = noise == ESPALIER_DRAFT_NOISE ? ESPALIER_DRAFT_NOISE : ESPALIER_TARGET_NOISE;
   args.token = token;
   args.log_prob = log_prob;
   args.prob = prob;
@@ -592,6 +678,7 @@ void Session::verify(int32_t* choice, int32_t* path, int32_t* accept_len) {
   need(path, "path");
   need(accept_len, "accept_len");
   need_uncommitted();
+  need_whole();
   const size_t n = static_cast<size_t>(batch_.num_nodes()),
                batch = static_cast<size_t>(batch_.size());
   const int32_t rows = step_rows(batch_.num_nodes());
@@ -601,7 +688,7 @@ void Session::verify(int32_t* choice, int32_t* path, int32_t* accept_len) {
   judged_.clear();
   const size_t at_begin = judged_.put(batch_.tree_begin), at_token = judged_.put(token),
                at_parent = judged_.put(parent);
-  const Draws draws = put_draws(all_nodes(), rows);
+  const Draws draws = put_draws(all_nodes(), rows, ESPALIER_TARGET_NOISE);
   send_judged();
   // One piece: choice, bad and path of every row, accept_len of every tree.
   const size_t m = static_cast<size_t>(rows);
@@ -641,6 +728,7 @@ void Session::verify_sampling(
   need(accept_len, "accept_len");
   need(bonus, "bonus");
   need_uncommitted();
+  need_whole();
   const size_t n = static_cast<size_t>(batch_.num_nodes()),
                batch = static_cast<size_t>(batch_.size());
   if (q != nullptr) check_laws(*q, device_, config_.vocab);
@@ -671,7 +759,7 @@ void Session::verify_sampling(
                at_scheme = judged_.put(std::vector<int32_t>(scheme, scheme + n)),
                at_q_row = judged_.put(std::vector<int32_t>(q_row, q_row + n)),
                at_seed = judged_.put(seed);
-  const Draws draws = put_draws(all_nodes(), batch_.num_nodes());
+  const Draws draws = put_draws(all_nodes(), batch_.num_nodes(), ESPALIER_TARGET_NOISE);
   send_judged();
   int32_t *chosen = sampled_out_.at_least<int32_t>(device_, 3 * n + 2 * batch),
           *bad_out = chosen + n, *path_out = bad_out + n, *len_out = path_out + n,
@@ -711,6 +799,7 @@ void Session::commit(const int32_t* path, const int32_t* accept_len) {
   need(path, "path");
   need(accept_len, "accept_len");
   need_uncommitted();
+  need_whole();
   std::vector<int32_t> from, to;
   for (int32_t b = 0; b < batch_.size(); ++b) {
     const int32_t first = batch_.tree_begin[b], tree_len = batch_.tree_begin[b + 1] - first;
@@ -759,10 +848,12 @@ void Session::draw(
   need_uncommitted();
   const int32_t most = std::min(kMaxTopK, config_.vocab);
   if (k < 1 || k > most) fail(ESPALIER_INVALID_ARGUMENT, "k = %d, expected 1 to %d", k, most);
-  if (noise != ESPALIER_TARGET_NOISE && noise != ESPALIER_DRAFT_NOISE) {
+  if (noise < ESPALIER_TARGET_NOISE || noise > ESPALIER_NO_NOISE) {
     fail(
         ESPALIER_INVALID_ARGUMENT,
-        "noise = %d, expected ESPALIER_TARGET_NOISE (0) or ESPALIER_DRAFT_NOISE (1)", noise);
+        "noise = %d, expected ESPALIER_TARGET_NOISE (0), ESPALIER_DRAFT_NOISE (1) or "
+        "ESPALIER_NO_NOISE (2)",
+        noise);
   }
   for (int32_t i = 0; i < num_nodes; ++i) check_node(node[i], "node");
   float* prob = nullptr;
@@ -777,7 +868,7 @@ void Session::draw(
   }
   const size_t n = static_cast<size_t>(num_nodes), count = n * static_cast<size_t>(k);
   judged_.clear();
-  const Draws draws = put_draws(std::vector<int32_t>(node, node + num_nodes), num_nodes);
+  const Draws draws = put_draws(std::vector<int32_t>(node, node + num_nodes), num_nodes, noise);
   send_judged();
   int32_t* ints = sampled_out_.at_least<int32_t>(device_, count + n);
   float* floats = log_prob == nullptr ? nullptr : log_prob_.at_least<float>(device_, count);
@@ -828,19 +919,79 @@ void Session::keep_hidden(const int32_t* layer, int32_t num_layers) {
 void Session::hidden(int32_t layer, int32_t node, float* out, int32_t hidden) {
   need(out, "state");
   need_scores();
+  need_whole();
   check_node(node, "node");
   if (hidden != config_.hidden)
     fail(ESPALIER_INVALID_ARGUMENT, "hidden = %d, expected %d", hidden, config_.hidden);
+  const float* state = kept(layer) + static_cast<int64_t>(node) * hidden;
+  read(out, state, static_cast<size_t>(hidden) * sizeof(float));
+}
+
+const float* Session::kept(int32_t layer) const {
   const auto found = std::find(hidden_layers_.begin(), hidden_layers_.end(), layer);
   if (found == hidden_layers_.end()) {
     fail(
         ESPALIER_INVALID_ARGUMENT,
         "layer = %d, expected a layer that espalier_session_keep_hidden chose", layer);
   }
-  const Memory& kept = hidden_[static_cast<size_t>(found - hidden_layers_.begin())];
-  read(
-      out, kept.as<float>() + static_cast<int64_t>(node) * hidden,
-      static_cast<size_t>(hidden) * sizeof(float));
+  return hidden_[static_cast<size_t>(found - hidden_layers_.begin())].as<float>();
+}
+
+void Session::exit_head(
+    int32_t num_layers, const int32_t* layer, int32_t num_nodes, const int32_t* node,
+    int32_t* token, float* prob) {
+  if (num_layers < 1) fail(ESPALIER_INVALID_ARGUMENT, "num_layers = %d, expected >= 1", num_layers);
+  if (num_nodes < 1) fail(ESPALIER_INVALID_ARGUMENT, "num_nodes = %d, expected >= 1", num_nodes);
+  need(layer, "layer");
+  need(node, "node");
+  need(token, "token");
+  need(prob, "prob");
+  need_scores();
+  need_whole();
+  for (int32_t i = 0; i < num_nodes; ++i) check_node(node[i], "node");
+  std::vector<const float*> states;  // of all rows
+  for (int32_t l = 0; l < num_layers; ++l) {
+    const float* of_layer = kept(layer[l]);
+    for (int32_t i = 0; i < num_nodes; ++i)
+      states.push_back(of_layer + static_cast<int64_t>(node[i]) * config_.hidden);
+  }
+  const size_t hidden = static_cast<size_t>(config_.hidden), rows = states.size(),
+               most = std::min({rows, static_cast<size_t>(max_nodes_), kExitRows});
+  // Greedy draws need neither history nor position.
+  judged_.clear();
+  const size_t at_sampling = judged_.put(std::vector<espalier_sampling>(most, greedy())),
+               at_zeros = judged_.put(std::vector<int32_t>(most + 1, 0));
+  send_judged();
+  const int32_t* zeros = judged_.at<int32_t>(at_zeros);
+  int32_t* tokens = sampled_out_.at_least<int32_t>(device_, 2 * rows);
+  float* log_probs = log_prob_.at_least<float>(device_, rows);
+  float* logits = exit_logits_.at_least<float>(device_, most * static_cast<size_t>(config_.vocab));
+  for (size_t done = 0; done < rows; done += most) {
+    const size_t n = std::min(most, rows - done);
+    for (size_t i = 0, run = 1; i < n; i += run, run = 1) {  // states that lie together in one call
+      while (i + run < n && states[done + i + run] == states[done + i] + run * hidden) ++run;
+      lm_head(
+          states[done + i], logits + i * static_cast<size_t>(config_.vocab),
+          static_cast<int64_t>(run));
+    }
+    SampleArgs args{};
+    args.logits = logits;
+    args.history = zeros;
+    args.history_begin = zeros;
+    args.position = zeros;
+    args.sampling = judged_.at<espalier_sampling>(at_sampling);
+    args.noise = ESPALIER_TARGET_NOISE;
+    args.token = tokens + done;
+    args.log_prob = log_probs + done;
+    args.bad = tokens + rows + done;
+    args.rows = static_cast<int64_t>(n);
+    args.vocab = config_.vocab;
+    args.k = 1;
+    backend_.sample(args);
+  }
+  read(token, tokens, rows * sizeof(int32_t));
+  read(prob, log_probs, rows * sizeof(float));
+  for (size_t i = 0; i < rows; ++i) prob[i] = token[i] < 0 ? 0 : std::exp(prob[i]);
 }
 
 }  // namespace espalier

@@ -30,7 +30,12 @@ struct Batch {
   std::vector<int32_t> parent;      // [num_nodes]
   std::vector<int32_t> depth;       // [num_nodes]
   std::vector<int32_t> tree;        // [num_nodes] tree of each node
+  std::vector<int32_t> layer_set;   // [num_layers] sub-layers that run; empty for all
 
+  int32_t sublayers(int32_t layer) const {
+    return whole() ? ESPALIER_ATTENTION | ESPALIER_MLP : layer_set[static_cast<size_t>(layer)];
+  }
+  bool whole() const { return layer_set.empty(); }
   int32_t size() const { return static_cast<int32_t>(seq.size()); }
   int32_t num_nodes() const { return static_cast<int32_t>(token.size()); }
   bool empty() const { return seq.empty(); }
@@ -57,7 +62,8 @@ class Session {
   void prefill(int32_t seq, const int32_t* token, int32_t num_tokens);
   void forward(
       int32_t batch, const int32_t* seq, const int32_t* tree_begin, const int32_t* token,
-      const int32_t* parent, int32_t top_k, int32_t* top_k_token);
+      const int32_t* parent, const int32_t* sublayers, int32_t top_k, int32_t* top_k_token);
+  void grow(int32_t num_nodes, const int32_t* token, const int32_t* parent);
   void verify(int32_t* choice, int32_t* path, int32_t* accept_len);
   void verify_sampling(
       const int32_t* scheme, const espalier_buffer* q, const int32_t* q_row, int32_t* path,
@@ -69,6 +75,9 @@ class Session {
   void logits(int32_t node, float* out, int32_t vocab);
   void keep_hidden(const int32_t* layer, int32_t num_layers);
   void hidden(int32_t layer, int32_t node, float* out, int32_t hidden);
+  void exit_head(
+      int32_t num_layers, const int32_t* layer, int32_t num_nodes, const int32_t* node,
+      int32_t* token, float* prob);
 
  private:
   Sequence& sequence(int32_t seq);
@@ -76,17 +85,29 @@ class Session {
   void check_node(int32_t node, const char* what) const;
   void need_scores() const;
   void need_uncommitted() const;
+  void need_whole() const;
+  void check_sublayers(const int32_t* sublayers) const;
   [[noreturn]] void fail_bad_logits(int32_t node) const;
 
   /** Rows of the step that scores so many nodes: those behind the nodes only fill it up. */
   int32_t step_rows(int32_t num_nodes) const;
-  /** Lays out the batch: positions, slots and ancestor tables. Gives every tree its pages. */
-  void place(const Batch& batch, int32_t rows);
-  /** Runs all layers over the placed batch; with scores, also the LM head. */
-  void run(bool scores);
-  void run_layer(int32_t i, int64_t rows);
+  /** Appends nodes first to last - 1 to a batch: their parents [last - first], depths and tree. */
+  static void add_nodes(
+      Batch* made, int32_t tree, int32_t first, int32_t last, const int32_t* parent);
+  /**
+   * Lays out the batch's nodes from `from` on: positions, slots and ancestor tables. Gives every tree its pages. Only a
+   * batch of one tree may have nodes before, and then no rows that fill it up.
+   */
+  void place(const Batch& batch, int32_t from, int32_t rows);
+  /** Runs the batch's layers over the rows that were placed; with scores, also the LM head. */
+  void run(const Batch& batch, int32_t from, bool scores);
+  void run_layer(int32_t i, int64_t rows, int32_t sublayers);
+  void run_attention(int32_t i, int64_t rows);
+  void run_mlp(int32_t i, int64_t rows);
+  void lm_head(const float* x, float* logits, int64_t rows);
   Norm norm_of(const NamedWeight& weight) const;
-  void keep(int32_t layer, int64_t rows);
+  void keep(const Batch& batch, int32_t layer, int32_t from);
+  const float* kept(int32_t layer) const;
 
   /** Places in judged_ of what is drawn after nodes. */
   struct Draws {
@@ -96,7 +117,7 @@ class Session {
   };
   std::vector<int32_t> all_nodes() const;
   /** Adds draws after nodes of the batch to judged_, filled up with greedy rows. */
-  Draws put_draws(const std::vector<int32_t>& nodes, int32_t rows);
+  Draws put_draws(const std::vector<int32_t>& nodes, int32_t rows, int32_t noise);
   void send_judged();
   /** Draws; pointers are of the device. */
   void sample(
@@ -132,7 +153,7 @@ class Session {
 
   Parcel judged_;      // trees, and what is drawn after their nodes
   Memory verify_out_;  // [4, max_nodes]
-  Scratch sampled_out_, log_prob_, laws_, top_k_;
+  Scratch sampled_out_, log_prob_, laws_, top_k_, exit_logits_;
 };
 
 }  // namespace espalier

@@ -89,8 +89,23 @@ espalier_status espalier_session_forward(
     espalier_session* session, int32_t batch, const int32_t* seq, const int32_t* tree_begin,
     const int32_t* token, const int32_t* parent, int32_t top_k, int32_t* top_k_token) {
   return on("espalier_session_forward", session, [&](Session& s) {
-    s.forward(batch, seq, tree_begin, token, parent, top_k, top_k_token);
+    s.forward(batch, seq, tree_begin, token, parent, nullptr, top_k, top_k_token);
   });
+}
+
+espalier_status espalier_session_forward_layers(
+    espalier_session* session, int32_t batch, const int32_t* seq, const int32_t* tree_begin,
+    const int32_t* token, const int32_t* parent, const int32_t* sublayers, int32_t top_k,
+    int32_t* top_k_token) {
+  return on("espalier_session_forward_layers", session, [&](Session& s) {
+    s.forward(batch, seq, tree_begin, token, parent, sublayers, top_k, top_k_token);
+  });
+}
+
+espalier_status espalier_session_grow(
+    espalier_session* session, int32_t num_nodes, const int32_t* token, const int32_t* parent) {
+  return on(
+      "espalier_session_grow", session, [&](Session& s) { s.grow(num_nodes, token, parent); });
 }
 
 espalier_status espalier_session_verify(
@@ -136,5 +151,13 @@ espalier_status espalier_session_hidden(
     espalier_session* session, int32_t layer, int32_t node, float* state, int32_t hidden) {
   return on("espalier_session_hidden", session, [&](Session& s) {
     s.hidden(layer, node, state, hidden);
+  });
+}
+
+espalier_status espalier_session_exit_head(
+    espalier_session* session, int32_t num_layers, const int32_t* layer, int32_t num_nodes,
+    const int32_t* node, int32_t* token, float* prob) {
+  return on("espalier_session_exit_head", session, [&](Session& s) {
+    s.exit_head(num_layers, layer, num_nodes, node, token, prob);
   });
 }

@@ -89,6 +89,13 @@ struct Session {
         handle, static_cast<int32_t>(seqs.size()), seqs.data(), begin.data(), token.data(),
         parent.data(), 0, nullptr));
   }
+  void forward_layers(
+      const Tokens& seqs, const Tokens& begin, const Tokens& token, const Tokens& parent,
+      const Tokens& sublayers) {
+    ok(espalier_session_forward_layers(
+        handle, static_cast<int32_t>(seqs.size()), seqs.data(), begin.data(), token.data(),
+        parent.data(), sublayers.data(), 0, nullptr));
+  }
   Logits logits(int32_t node) {
     Logits out(static_cast<size_t>(fixture.shape.vocab));
     ok(espalier_session_logits(handle, node, out.data(), fixture.shape.vocab));
@@ -664,6 +671,279 @@ TEST(scores_can_be_read_after_a_commit_and_nothing_else) {
   s.forward({seq}, {0, 1}, {6}, {-1});
   ok(espalier_session_commit(s.handle, path.data(), &zero));
   CHECK_EQ(s.length(seq), 3);
+}
+
+TEST(a_pass_over_first_layers_is_the_model_cut_there) {
+  RandomModel deep;
+  deep.layers = 4;
+  RandomModel cut = deep;
+  cut.layers = 2;  // the same weights: they are drawn by name
+  const Fixture f(deep), g(cut);
+  Session s(f), t(g);
+  std::mt19937 rng(31);
+  for (int prefix : {0, 15, 40}) {
+    const Tokens committed = random_tokens(rng, prefix, deep.vocab),
+                 token = random_tokens(rng, 9, deep.vocab), parent = random_parents(rng, 9);
+    const int32_t seq = s.create();
+    s.prefill(seq, committed);
+    s.forward_layers({seq}, {0, 9}, token, parent, {3, 3, 0, 0});
+    for (int i = 0; i < 9; ++i) {
+      const Logits want = t.plain(joined(committed, path_tokens(token, parent, 0, i)));
+      CHECK_MSG(same_bits(s.logits(i), want), "prefix %d, node %d", prefix, i);
+    }
+    // Nothing of it stays: a whole pass behind it is the one that never saw it.
+    s.forward({seq}, {0, 1}, {7}, {-1});
+    const Logits after = s.logits(0);
+    CHECK(same_bits(after, s.plain(joined(committed, {7}))));
+    ok(espalier_sequence_destroy(s.handle, seq));
+  }
+}
+
+TEST(each_sublayer_alone_makes_a_difference_and_all_of_them_are_the_model) {
+  const Fixture f;
+  Session s(f);
+  const int32_t seq = s.create();
+  s.prefill(seq, {1, 2, 3});
+  std::vector<Logits> seen;
+  for (const Tokens& layers :
+       std::vector<Tokens>{{3, 3}, {1, 3}, {2, 3}, {3, 1}, {3, 2}, {0, 3}, {3, 0}, {0, 2}}) {
+    s.forward_layers({seq}, {0, 2}, {4, 5}, {-1, 0}, layers);
+    seen.push_back(s.logits(1));
+    for (size_t i = 0; i + 1 < seen.size(); ++i) CHECK(!same_bits(seen[i], seen.back()));
+  }
+  CHECK(same_bits(seen[0], s.plain({1, 2, 3, 4, 5})));
+  const Tokens all = {3, 3};
+  const int32_t zero = 0;
+  s.forward_layers({seq}, {0, 1}, {4}, {-1}, all);
+  ok(espalier_session_commit(s.handle, &zero, &zero));  // nothing was left out
+  CHECK_EQ(s.length(seq), 4);
+}
+
+TEST(a_tree_that_grows_has_the_bits_of_the_whole_tree) {
+  const Fixture f;
+  std::mt19937 rng(17);
+  for (const Tokens& layers : std::vector<Tokens>{{3, 3}, {1, 3}}) {
+    for (int prefix : {0, 9, 31, 40}) {
+      Session s(f), t(f);
+      const int layer = 2, nodes = 40;
+      ok(espalier_session_keep_hidden(s.handle, &layer, 1));
+      ok(espalier_session_keep_hidden(t.handle, &layer, 1));
+      const Tokens committed = random_tokens(rng, prefix, f.shape.vocab),
+                   token = random_tokens(rng, nodes, f.shape.vocab),
+                   parent = random_parents(rng, nodes);
+      const int32_t grown = s.create(), whole = t.create();
+      s.prefill(grown, committed);
+      t.prefill(whole, committed);
+      t.forward_layers({whole}, {0, nodes}, token, parent, layers);
+      int32_t fork = -1;
+      for (int have = 0; have < nodes;) {
+        const int next = std::min(nodes, have + 1 + static_cast<int>(rng() % 7));
+        const Tokens more(token.begin() + have, token.begin() + next),
+            up(parent.begin() + have, parent.begin() + next);
+        if (have == 0) {
+          s.forward_layers({grown}, {0, next}, more, up, layers);
+        } else {
+          ok(espalier_session_grow(s.handle, next - have, more.data(), up.data()));
+        }
+        if (fork < 0) fork = s.fork(grown);  // shares the page that the nodes lie in
+        have = next;
+      }
+      for (int i = 0; i < nodes; ++i) {
+        CHECK_MSG(same_bits(s.logits(i), t.logits(i)), "prefix %d, node %d", prefix, i);
+      }
+      if (layers != Tokens{3, 3}) continue;
+      std::vector<float> a(static_cast<size_t>(f.shape.hidden)), b(a.size());
+      for (int i = 0; i < nodes; ++i) {
+        ok(espalier_session_hidden(s.handle, layer, i, a.data(), f.shape.hidden));
+        ok(espalier_session_hidden(t.handle, layer, i, b.data(), f.shape.hidden));
+        CHECK_MSG(same_bits(a, b), "prefix %d, node %d", prefix, i);
+      }
+      // It can be committed like any other pass.
+      Tokens path(nodes, 0), up;
+      for (int i = nodes - 1; i > 0; i = parent[static_cast<size_t>(i)]) up.push_back(i);
+      std::reverse(up.begin(), up.end());
+      std::copy(up.begin(), up.end(), path.begin());
+      const int32_t accept_len = static_cast<int32_t>(up.size());
+      ok(espalier_session_commit(s.handle, path.data(), &accept_len));
+      s.forward({grown}, {0, 1}, {3}, {-1});
+      const Logits got = s.logits(0);
+      const Tokens text = joined(committed, path_tokens(token, parent, 0, nodes - 1));
+      CHECK_MSG(same_bits(got, s.plain(joined(text, {3}))), "prefix %d", prefix);
+      s.forward({fork}, {0, 1}, {3}, {-1});
+      const Logits of_fork = s.logits(0);
+      CHECK_MSG(same_bits(of_fork, s.plain(joined(committed, {3}))), "prefix %d", prefix);
+    }
+  }
+}
+
+TEST(a_tree_that_finds_no_page_to_grow_into_stays_as_it_is) {
+  const Fixture f;
+  Session s(f, {.size = 0, .page_size = 16, .kv_type = 0, .max_nodes = 64, .num_pages = 3});
+  Session t(f);
+  std::mt19937 rng(23);
+  const Tokens committed = random_tokens(rng, 14, f.shape.vocab), more(40, 1), star(40, 0);
+  const int32_t seq = s.create(), three = 3;
+  s.prefill(seq, committed);
+  s.forward({seq}, {0, 3}, {4, 5, 6}, {-1, 0, 1});
+  CHECK(fails(
+      espalier_session_grow(s.handle, 40, more.data(), star.data()), ESPALIER_OUT_OF_MEMORY,
+      "KV pages"));
+  const Tokens last = {7}, up = {2}, path = {1, 2, 3, 0};
+  ok(espalier_session_grow(s.handle, 1, last.data(), up.data()));
+  ok(espalier_session_commit(s.handle, path.data(), &three));
+  s.forward({seq}, {0, 1}, {8}, {-1});
+  CHECK(same_bits(s.logits(0), t.plain(joined(committed, {4, 5, 6, 7, 8}))));
+}
+
+TEST(the_exit_head_says_what_the_model_cut_there_would_say) {
+  RandomModel m;
+  m.layers = 4;
+  const Fixture f(m);
+  Session s(f, {.size = 0, .page_size = 16, .kv_type = 0, .max_nodes = 96, .num_pages = 40});
+  const Tokens layers = {1, 2, 3, 4}, asked = {3, 1, 4};
+  ok(espalier_session_keep_hidden(s.handle, layers.data(), 4));
+  std::mt19937 rng(13);
+  const Tokens committed = random_tokens(rng, 20, m.vocab), token = random_tokens(rng, 90, m.vocab),
+               parent = random_parents(rng, 90);
+  const int32_t seq = s.create();
+  s.prefill(seq, committed);
+  // More rows than go through the head at once, some of them side by side.
+  Tokens nodes;
+  for (int i = 0; i < 90; ++i) {
+    if (i % 7 != 3) nodes.push_back((i + 40) % 90);
+  }
+  std::vector<std::vector<Logits>> cut;
+  for (int32_t layer : asked) {
+    Tokens set(4, 0);
+    std::fill_n(set.begin(), layer, 3);
+    s.forward_layers({seq}, {0, 90}, token, parent, set);
+    cut.emplace_back();
+    for (int32_t node : nodes) cut.back().push_back(s.logits(node));
+  }
+  s.forward({seq}, {0, 90}, token, parent);
+  const Logits last = s.logits(nodes[0]);
+  const Tokens path(90, 0);
+  const int32_t zero = 0;
+  ok(espalier_session_commit(s.handle, path.data(), &zero));
+  const size_t n = nodes.size();
+  Tokens best(3 * n, -5);
+  std::vector<float> prob(3 * n, -5);
+  ok(espalier_session_exit_head(
+      s.handle, 3, asked.data(), static_cast<int32_t>(n), nodes.data(), best.data(), prob.data()));
+  for (size_t l = 0; l < 3; ++l) {
+    for (size_t i = 0; i < n; ++i) {
+      const Logits& logits = cut[l][i];
+      const auto max = std::max_element(logits.begin(), logits.end());
+      CHECK_EQ(best[l * n + i], max - logits.begin());
+      double sum = 0;
+      for (float x : logits) sum += std::exp(static_cast<double>(x) - *max);
+      CHECK_MSG(
+          std::abs(prob[l * n + i] * sum - 1) < 1e-5, "layer %d, node %d: %g, expected %g",
+          asked[l], nodes[i], static_cast<double>(prob[l * n + i]), 1 / sum);
+    }
+  }
+  CHECK(same_bits(s.logits(nodes[0]), last));  // the pass's own scores are still there
+}
+
+TEST(draws_without_noise_are_by_raw_logit) {
+  const Fixture f;
+  Session s(f);
+  espalier_sampling sampling = sampled(5, 3);
+  sampling.repetition_penalty = 3;
+  const int32_t seq = s.create();
+  ok(espalier_sequence_set_sampling(s.handle, seq, &sampling));
+  s.prefill(seq, {1, 2, 3});
+  Tokens best(2 * 4), drawn(2 * 4);
+  const Tokens begin = {0, 2}, token = {5, 9}, parent = {-1, 0}, nodes = {0, 1};
+  ok(espalier_session_forward(
+      s.handle, 1, &seq, begin.data(), token.data(), parent.data(), 4, best.data()));
+  std::vector<float> log_prob(2 * 4);
+  ok(espalier_session_draw(
+      s.handle, 2, nodes.data(), 4, ESPALIER_NO_NOISE, drawn.data(), log_prob.data(), nullptr, 0));
+  CHECK(drawn == best);
+  for (int i = 0; i < 2; ++i) {
+    double sum = 0;
+    const Logits logits = s.logits(i);
+    const double max = *std::max_element(logits.begin(), logits.end());
+    for (float x : logits) sum += std::exp(x - max);
+    CHECK(std::abs(log_prob[static_cast<size_t>(4 * i)] + std::log(sum)) < 1e-5);
+  }
+}
+
+TEST(a_pass_over_some_layers_is_only_for_drafts) {
+  const Fixture f;
+  Session s(f, {.size = 0, .page_size = 16, .kv_type = 0, .max_nodes = 8, .num_pages = 40});
+  const int32_t seq = s.create(), other = s.create(), layer = 1, zero = 0;
+  s.prefill(seq, {1, 2, 3});
+  const Tokens begin = {0, 2}, token = {4, 5}, parent = {-1, 0}, up = {1, 2}, path = {1, 0};
+  const auto forward = [&](const Tokens& set) {
+    return espalier_session_forward_layers(
+        s.handle, 1, &seq, begin.data(), token.data(), parent.data(), set.data(), 0, nullptr);
+  };
+  CHECK(fails(forward({0, 0}), ESPALIER_INVALID_ARGUMENT, "sublayers leaves out all of 2 layers"));
+  CHECK(fails(forward({3, 4}), ESPALIER_INVALID_ARGUMENT, "sublayers[1] = 4, expected a sum"));
+  CHECK(fails(forward({-1, 3}), ESPALIER_INVALID_ARGUMENT, "sublayers[0] = -1, expected a sum"));
+  CHECK(fails(
+      espalier_session_grow(s.handle, 1, token.data(), path.data()), ESPALIER_INVALID_STATE,
+      "no scores"));
+  ok(espalier_session_keep_hidden(s.handle, &layer, 1));
+  ok(forward({3, 1}));
+  const Logits before = s.logits(1);
+  Tokens out(2), lens(2);
+  std::vector<float> floats(static_cast<size_t>(f.shape.hidden));
+  const char* left_out = "left out layers, expected a forward over all of them before";
+  CHECK(fails(
+      espalier_session_commit(s.handle, path.data(), &zero), ESPALIER_INVALID_STATE, left_out));
+  CHECK(fails(
+      espalier_session_verify(s.handle, out.data(), out.data(), lens.data()),
+      ESPALIER_INVALID_STATE, left_out));
+  const Tokens schemes = {0, 0}, rows = {-1, -1};
+  CHECK(fails(
+      espalier_session_verify_sampling(
+          s.handle, schemes.data(), nullptr, rows.data(), out.data(), lens.data(), lens.data()),
+      ESPALIER_INVALID_STATE, left_out));
+  CHECK(fails(
+      espalier_session_hidden(s.handle, 1, 0, floats.data(), f.shape.hidden),
+      ESPALIER_INVALID_STATE, left_out));
+  CHECK(fails(
+      espalier_session_exit_head(s.handle, 1, &layer, 1, &zero, out.data(), floats.data()),
+      ESPALIER_INVALID_STATE, left_out));
+  // A tree that cannot grow stays as it is.
+  const Tokens bad_parent = {2, 5}, bad_token = {1, f.shape.vocab}, many(9, 1);
+  CHECK(fails(
+      espalier_session_grow(s.handle, 2, token.data(), bad_parent.data()),
+      ESPALIER_INVALID_ARGUMENT, "parent of node 2 of tree 0 = 2, expected an earlier node"));
+  CHECK(fails(
+      espalier_session_grow(s.handle, 2, bad_token.data(), up.data()), ESPALIER_INVALID_ARGUMENT,
+      "token[1] = 61"));
+  CHECK(fails(
+      espalier_session_grow(s.handle, 7, many.data(), many.data()), ESPALIER_INVALID_ARGUMENT,
+      "num_nodes = 7, expected 1 to 6: 2 of max_nodes = 8 are used"));
+  CHECK(fails(
+      espalier_session_grow(s.handle, 0, many.data(), many.data()), ESPALIER_INVALID_ARGUMENT,
+      "num_nodes = 0"));
+  CHECK(same_bits(s.logits(1), before));
+  CHECK_EQ(s.length(seq), 3);
+  ok(espalier_session_grow(s.handle, 2, token.data(), up.data()));
+  s.forward({seq, other}, {0, 1, 2}, {1, 1}, {-1, -1});
+  CHECK(fails(
+      espalier_session_grow(s.handle, 1, token.data(), path.data()), ESPALIER_INVALID_STATE,
+      "over 2 trees, expected one to grow"));
+  const int32_t unkept = 2, far = 2;
+  CHECK(fails(
+      espalier_session_exit_head(s.handle, 1, &unkept, 1, &zero, out.data(), floats.data()),
+      ESPALIER_INVALID_ARGUMENT, "layer = 2, expected a layer that espalier_session_keep_hidden"));
+  CHECK(fails(
+      espalier_session_exit_head(s.handle, 1, &layer, 1, &far, out.data(), floats.data()),
+      ESPALIER_INVALID_ARGUMENT, "node = 2, expected 0 to 1"));
+  CHECK(fails(
+      espalier_session_exit_head(s.handle, 0, &layer, 1, &zero, out.data(), floats.data()),
+      ESPALIER_INVALID_ARGUMENT, "num_layers = 0"));
+  const Tokens paths = {0, 0}, lengths = {0, -1};
+  ok(espalier_session_commit(s.handle, paths.data(), lengths.data()));
+  CHECK(fails(
+      espalier_session_grow(s.handle, 1, token.data(), path.data()), ESPALIER_INVALID_STATE,
+      "is committed"));
 }
 
 TEST(the_context_of_the_model_ends_where_the_config_says) {
