@@ -1,6 +1,8 @@
 package org.espalier.cli;
 
+import java.io.IOException;
 import java.io.PrintWriter;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -15,8 +17,10 @@ import org.espalier.GenerationCancelledException;
 import org.espalier.GenerationOptions;
 import org.espalier.GenerationResult;
 import org.espalier.Model;
+import org.espalier.Sampling;
 import org.espalier.TokenStream;
 import org.espalier.Tokenizer;
+import org.jspecify.annotations.Nullable;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.ExitCode;
 import picocli.CommandLine.Mixin;
@@ -74,6 +78,18 @@ final class CompareCommand implements Callable<Integer> {
       description = "Most tokens to generate for a prompt. Default: ${DEFAULT-VALUE}.")
   private int maxNewTokens;
 
+  @Option(
+      names = "--report",
+      paramLabel = "FILE.html",
+      description = "Also write a page with plots, draft trees and the text by who proposed it.")
+  private @Nullable Path report;
+
+  @Option(
+      names = "--report-prompt",
+      paramLabel = "ID",
+      description = "The prompt that the page shows step by step. Default: the first one.")
+  private @Nullable String reportPrompt;
+
   @Mixin private SamplingOptions sampling;
   @Mixin private Output output;
 
@@ -92,10 +108,66 @@ final class CompareCommand implements Callable<Integer> {
     try (Contestants contestants = new Contestants(specs, options);
         Model model = source.load()) {
       check(model, given);
+      PromptFile.Prompt shown = shownPrompt(given);
       warmUp(model, specs, options, given.get(0));
       run(model, contestants.all, given);
-      return report(model.tokenizer(), contestants.all);
+      int exitCode = report(model.tokenizer(), contestants.all);
+      if (report != null) {
+        writeReport(report, model, contestants.all, given.size(), shown);
+      }
+      return exitCode;
     }
+  }
+
+  /** The prompt of the page; bad options are found before anything is measured. */
+  private PromptFile.Prompt shownPrompt(List<PromptFile.Prompt> given) {
+    if (report != null) {
+      Path folder = report.toAbsolutePath().getParent();
+      if (folder == null || !Files.isDirectory(folder) || Files.isDirectory(report)) {
+        throw new BadInputException(
+            "--report = " + report + ", expected a file in a folder that is there");
+      }
+    }
+    if (reportPrompt == null) {
+      return given.get(0);
+    }
+    return given.stream()
+        .filter(prompt -> prompt.id().equals(reportPrompt))
+        .findFirst()
+        .orElseThrow(
+            () ->
+                new BadInputException(
+                    "--report-prompt = " + reportPrompt + ", expected an id of " + prompts));
+  }
+
+  /** Each drafter writes the shown text once more, with what it knows by now. */
+  private void writeReport(
+      Path file,
+      Model model,
+      List<Contestant> contestants,
+      int numPrompts,
+      PromptFile.Prompt shown) {
+    Sampling how = contestants.get(0).options.sampling();
+    String about =
+        "%s, %d prompts, up to %d new tokens, %s"
+            .formatted(
+                source.name(),
+                numPrompts,
+                maxNewTokens,
+                how.equals(Sampling.greedy()) ? "greedy" : how.toString());
+    ReportPage page = new ReportPage(model.tokenizer(), about, shown.id());
+    double plainSeconds = contestants.get(0).seconds();
+    for (Contestant contestant : contestants) {
+      StepRecorder recorder = new StepRecorder(contestant.options.verifier());
+      GenerationResult result = generate(model, shown, contestant.options.withVerifier(recorder));
+      page.add(contestant.json(plainSeconds), result, recorder.steps());
+    }
+    try {
+      page.write(file);
+    } catch (IOException e) {
+      throw new BadInputException("--report = " + file + ": cannot be written: " + e.getMessage());
+    }
+    output.err().println("report: " + file);
   }
 
   /** Plain decoding first, then the drafters in their order, each once. */

@@ -1,5 +1,6 @@
 package org.espalier.cli;
 
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -44,6 +45,10 @@ final class Contestant {
   private long draftNanos;
   private long verifyNanos;
   private long otherNanos;
+
+  /** Entry n: passes that kept n draft tokens. */
+  private final List<Long> acceptLens = new ArrayList<>();
+
   @Nullable Difference difference;
 
   Contestant(String spec, GenerationOptions options) {
@@ -59,6 +64,13 @@ final class Contestant {
     draftNanos += stats.draftNanos();
     verifyNanos += stats.verifyNanos();
     otherNanos += stats.otherNanos();
+    List<Long> lens = stats.acceptLenHistogram();
+    for (int n = 0; n < lens.size(); n++) {
+      if (n == acceptLens.size()) {
+        acceptLens.add(0L);
+      }
+      acceptLens.set(n, acceptLens.get(n) + lens.get(n));
+    }
     List<Integer> ids = result.tokenIds();
     if (difference == null && !ids.equals(plain)) {
       int i = 0;
@@ -85,6 +97,16 @@ final class Contestant {
     return nanos * 1e-6 / Math.max(1, passes);
   }
 
+  /** Entry d: share of the passes that kept at least d + 1 draft tokens. */
+  private List<Double> acceptedByDepth() {
+    List<Double> shares = new ArrayList<>();
+    for (int d = 1; d < acceptLens.size(); d++) {
+      long kept = acceptLens.stream().skip(d).mapToLong(Long::longValue).sum();
+      shares.add((double) kept / passes);
+    }
+    return shares;
+  }
+
   void addTo(Table table, double plainSeconds) {
     table.add(
         spec,
@@ -105,6 +127,7 @@ final class Contestant {
     json.put("draft_ms", perPass(draftNanos));
     json.put("verify_ms", perPass(verifyNanos));
     json.put("other_ms", perPass(otherNanos));
+    json.put("accepted_by_depth", acceptedByDepth());
     json.put("exactness", exactness.label());
     json.put("passes", passes);
     json.put("tokens", tokens);
