@@ -8,6 +8,8 @@
 #include <cstring>
 #include <map>
 #include <new>
+#include <stdexcept>
+#include <utility>
 
 #include "cuda_backend.h"
 #include "launchers.h"
@@ -56,6 +58,7 @@ class CudaBackend final : public Backend {
   ~CudaBackend() override {
     attempt([&] { simt::wait(stream_); });
     steps_.clear();
+    simt::release(workspace_);
     simt::destroy_stream(stream_);
   }
 
@@ -175,14 +178,18 @@ class CudaBackend final : public Backend {
 
   // ------------------------------------------------------------------------------------------------------- ops
 
-  void embed(const EmbedArgs&) override { missing("embed"); }
+  void embed(const EmbedArgs& args) override {
+    attempt([&] { cuda_embed(args, stream_); });
+  }
   void rms_norm(const RmsNormArgs& args) override {
     attempt([&] { cuda_rms_norm(args, stream_); });
   }
   void skinny_gemm(const SkinnyGemmArgs&) override { missing("skinny_gemm"); }
   void rope_and_append(const RopeAndAppendArgs&) override { missing("rope_and_append"); }
   void tree_attention(const TreeAttentionArgs&) override { missing("tree_attention"); }
-  void top_k(const TopKArgs&) override { missing("top_k"); }
+  void top_k(const TopKArgs& args) override {
+    attempt([&] { cuda_top_k(args, workspace(top_k_workspace_bytes(args)), stream_); });
+  }
   void sample(const SampleArgs&) override { missing("sample"); }
   void verify(const VerifyArgs& args) override {
     attempt([&] { cuda_verify(args, stream_); });
@@ -243,6 +250,20 @@ class CudaBackend final : public Backend {
     pinned_.reset();
   }
 
+  /** Memory that an op works in; the next op may take the same. Recorded steps hold its address, so they go when it grows. */
+  void* workspace(size_t bytes) {
+    if (bytes > workspace_bytes_) {
+      if (recording_ != nullptr) throw std::logic_error("a recorded step needs more workspace");
+      wait();
+      steps_.clear();
+      simt::release(std::exchange(workspace_, nullptr));
+      workspace_bytes_ = 0;
+      workspace_ = simt::allocate(2 * bytes);
+      workspace_bytes_ = 2 * bytes;
+    }
+    return workspace_;
+  }
+
   void forget_oldest() {
     if (steps_.size() <= kMostGraphs) return;
     wait();
@@ -255,6 +276,8 @@ class CudaBackend final : public Backend {
   simt::Stream stream_;
   Pinned pinned_;
   Failure failure_;
+  void* workspace_ = nullptr;
+  size_t workspace_bytes_ = 0;
   std::map<std::pair<uint64_t, std::vector<int32_t>>, Step> steps_;
   Step* recording_ = nullptr;
   uint64_t clock_ = 0;

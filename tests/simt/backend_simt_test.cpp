@@ -1,4 +1,6 @@
 // The CUDA backend on the emulator: memory, copies, failures that are kept, and steps that are recorded and replayed.
+#include <algorithm>
+
 #include "check.h"
 #include "cuda_backend.h"
 #include "emulated_device.h"
@@ -192,4 +194,33 @@ TEST(memory_that_the_device_lacks_is_a_failure_and_a_status_of_the_abi) {
   CHECK(std::equal(sent, sent + 4, got));
   espalier_buffer_destroy(buffer);
   espalier_context_destroy(ctx);
+}
+
+TEST(a_workspace_grows_and_recorded_steps_go_with_it) {
+  Rows r;
+  constexpr int32_t kVocab = 9000;
+  std::vector<float> x(4 * kVocab);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 7919 % 8999);
+  auto* on_x = static_cast<float*>(r.backend->allocate(x.size() * sizeof(float)));
+  auto* idx = static_cast<int32_t*>(r.backend->allocate(4 * 64 * sizeof(int32_t)));
+  r.backend->upload(on_x, x.data(), x.size() * sizeof(float));
+  const auto best = [&](int32_t rows, int32_t k) {
+    if (r.backend->begin_step(1, {rows, k})) {
+      r.backend->top_k({on_x, idx, nullptr, rows, kVocab, k});
+      r.backend->end_step();
+    }
+    std::vector<int32_t> got(rows * k);
+    r.backend->download(got.data(), idx, got.size() * sizeof(int32_t));
+    for (int32_t row = 0; row < rows; ++row) {
+      const auto begin = x.begin() + row * kVocab,
+                 largest = std::max_element(begin, begin + kVocab);
+      CHECK_EQ(got[row * k], largest - begin);
+    }
+  };
+  for (int i = 0; i < 3; ++i) best(1, 2);
+  for (int i = 0; i < 3; ++i) best(4, 64);  // more workspace
+  for (int i = 0; i < 3; ++i) best(1, 2);
+  CHECK_EQ(r.failure().status, ESPALIER_OK);
+  r.backend->release(on_x);
+  r.backend->release(idx);
 }

@@ -55,6 +55,22 @@ MUTANTS = [
     ("norm/rms_norm", "threads depend on the row", "threads_for(args.hidden)", "(args.rows > 8 ? 32 : threads_for(args.hidden))"),
     ("norm/rms_norm", "vectors at any address", "args.hidden % kGroup == 0 && bits % (kGroup * sizeof(float)) == 0", "args.hidden % kGroup == 0"),
     ("norm/rms_norm", "shared array too small", "float[kMostThreads / simt::kWarp]", "float[8]"),
+    ("embed/embed", "row of another token", "table + token[simt::block()] * hidden", "table + token[0] * hidden"),
+    ("embed/embed", "offset in 32 bits", "token[simt::block()] * hidden", "static_cast<int32_t>(static_cast<uint32_t>(token[simt::block()] * hidden))"),
+    ("embed/embed", "first element for the group", "simt::to_float(group[j])", "simt::to_float(group[0])"),
+    ("embed/embed", "one pass only", "i += simt::num_threads() * kGroup", "i += hidden"),
+    ("embed/embed", "vectors at any address", "hidden % 4 == 0 && aligned", "hidden % 4 == 0"),
+    ("embed/embed", "reads before the kernel before is done", "  simt::wait_for_previous();\n", ""),
+    ("sampling/top_k", "chunk not whole", "at < kChunk; at += kThreads", "at + kThreads < kChunk; at += kThreads"),
+    ("sampling/top_k", "entries of the next row", "first + j < vocab ? best_k", "first < vocab ? best_k"),
+    ("sampling/top_k", "index in the chunk", "best_k::key_of(group[j], first + j)", "best_k::key_of(group[j], first - begin + j)"),
+    ("sampling/top_k", "one element of a group twice", "list.offer(key[j], k, &bar)", "list.offer(key[j & 2], k, &bar)"),
+    ("sampling/top_k", "lists of other rows", "lists + row * num_lists * k, num_lists", "lists, num_lists"),
+    ("sampling/top_k", "last chunk forgotten", "return (vocab - 1) / kChunk + 1", "return (vocab - 1) / kChunk + (vocab > kChunk ? 0 : 1)"),
+    ("sampling/top_k", "value of another row", "x[row * vocab + best]", "x[best]"),
+    ("sampling/top_k", "lists of 32 for all", "args.k <= simt::kWarp ?", "args.k <= 64 ?"),
+    ("sampling/top_k", "vectors at any address", "args.vocab % kGroup == 0 && ", "args.vocab % kGroup == 0 || "),
+    ("sampling/top_k", "warps not merged", "  best_k::merge_warps<kSlots, kWarps>(&list, k);\n", ""),
 ]
 
 
