@@ -61,7 +61,7 @@ MUTANTS = [
     ("embed/embed", "one pass only", "i += simt::num_threads() * kGroup", "i += hidden"),
     ("embed/embed", "vectors at any address", "hidden % 4 == 0 && aligned", "hidden % 4 == 0"),
     ("embed/embed", "reads before the kernel before is done", "  simt::wait_for_previous();\n", ""),
-    ("sampling/top_k", "chunk not whole", "at < kChunk; at += kThreads", "at + kThreads < kChunk; at += kThreads"),
+    ("sampling/top_k", "chunk not whole", "at < kChunk; at += kThreads", "at + kThreads * kGroup < kChunk; at += kThreads"),
     ("sampling/top_k", "entries of the next row", "first + j < vocab ? best_k", "first < vocab ? best_k"),
     ("sampling/top_k", "index in the chunk", "best_k::key_of(group[j], first + j)", "best_k::key_of(group[j], first - begin + j)"),
     ("sampling/top_k", "one element of a group twice", "list.offer(key[j], k, &bar)", "list.offer(key[j & 2], k, &bar)"),
