@@ -1,4 +1,6 @@
 // The benchmark itself, on the CPU backend at small sizes: every case runs, and the table's arithmetic is right.
+#include <sstream>
+
 #include "cases.h"
 #include "check.h"
 #include "cpu/cpu_backend.h"
@@ -33,4 +35,16 @@ TEST(the_cases_are_those_of_the_8b_model) {
   const Sizes s = llama_8b(false);
   CHECK_EQ(s.contexts.back(), 131072);
   CHECK_EQ((s.q_heads + 2 * s.kv_heads) * s.head_dim, 6144);
+}
+
+TEST(a_row_gets_its_fastest_peer_and_no_other) {
+  std::vector<Row> rows = {
+      {"top_k", "rows 1", 1e-5, 1, 0, "", ""}, {"top_k", "rows 2", 1e-5, 1, 0, "", ""}};
+  std::istringstream in(
+      "top_k\trows 1\tslow\t4e-5\ntop_k\trows 1\tfast\t2e-5\ntop_k\trows 1\tlate\t3e-5\n"
+      "top_k\trows 3\tother\t1e-6\ntop_k\trows 2\tbroken\tnan?\n");
+  read_peers(in, &rows);
+  CHECK_EQ(rows[0].peer, std::string("fast"));
+  CHECK_EQ(rows[0].peer_seconds, 2e-5);
+  CHECK_EQ(rows[1].peer_seconds, 0.0);
 }

@@ -1,18 +1,27 @@
 // Times of the CUDA backend's ops next to their floors, on the first GPU.
 //
-//   gpu_bench [--quick]
+//   gpu_bench [--quick] [--peers FILE]     FILE: what peers.py printed
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 
 #include "cases.h"
 #include "cuda_backend.h"
 #include "simt/runtime.h"
 
 int main(int argc, char** argv) {
-  const bool quick = argc == 2 && std::strcmp(argv[1], "--quick") == 0;
-  if (argc > 1 && !quick) {
-    std::fprintf(stderr, "gpu_bench: argument = '%s', expected --quick\n", argv[1]);
-    return 2;
+  bool quick = false;
+  const char* peers = nullptr;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--quick") == 0) {
+      quick = true;
+    } else if (std::strcmp(argv[i], "--peers") == 0 && i + 1 < argc) {
+      peers = argv[++i];
+    } else {
+      std::fprintf(
+          stderr, "gpu_bench: argument = '%s', expected --quick or --peers FILE\n", argv[i]);
+      return 2;
+    }
   }
   try {
     if (simt::num_devices() == 0) throw std::runtime_error("no NVIDIA GPU found");
@@ -28,6 +37,11 @@ int main(int argc, char** argv) {
   std::printf(
       "%s, sm_%d%d, %d SMs, copy %.0f GB/s read and written\n", card.name.c_str(), card.major,
       card.minor, card.num_sms, speed / 1e9);
-  espalier_bench::print_table(cases.rows(), speed);
+  std::vector<espalier_bench::Row> rows = cases.rows();
+  if (peers != nullptr) {
+    std::ifstream in(peers);
+    espalier_bench::read_peers(in, &rows);
+  }
+  espalier_bench::print_table(rows, speed);
   return 0;
 }

@@ -3,6 +3,8 @@
 #define ESPALIER_TESTS_BENCH_GPU_TABLE_H
 
 #include <cstdio>
+#include <cstdlib>
+#include <istream>
 #include <string>
 #include <vector>
 
@@ -42,6 +44,21 @@ inline std::string line_of(const Row& row, double bytes_per_second) {
     line += text;
   }
   return line;
+}
+
+/** Puts each line `op, tab, shape, tab, peer, tab, seconds` into the row of that op and shape; the fastest peer stays. */
+inline void read_peers(std::istream& in, std::vector<Row>* rows) {
+  std::string op, shape, peer, seconds;
+  while (std::getline(in, op, '\t') && std::getline(in, shape, '\t') &&
+         std::getline(in, peer, '\t') && std::getline(in, seconds)) {
+    for (Row& row : *rows) {
+      const double time = std::atof(seconds.c_str());
+      if (row.op != op || row.shape != shape || !(time > 0)) continue;
+      if (row.peer_seconds > 0 && row.peer_seconds <= time) continue;
+      row.peer = peer;
+      row.peer_seconds = time;
+    }
+  }
 }
 
 inline void print_table(const std::vector<Row>& rows, double bytes_per_second) {
