@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "check.h"
+#include "cpu/cpu_backend.h"
 #include "cuda_backend.h"
 #include "emulated_device.h"
 #include "emulator.h"
@@ -120,6 +121,39 @@ TEST(steps_of_other_shapes_and_owners_are_others) {
   CHECK(!r.step(7, {1, 2}));
   r.backend->synchronize();
   CHECK_EQ(r.failure().status, ESPALIER_OK);
+}
+
+TEST(a_workspace_that_grows_ends_the_graphs_that_know_the_old_one) {
+  const auto backend = make_cuda_backend(0);
+  const auto cpu = make_cpu_backend(1);
+  constexpr int32_t kVocab = 40000, kMost = 8, kK = 64;
+  auto* x = static_cast<float*>(backend->allocate(kMost * int64_t{kVocab} * sizeof(float)));
+  auto* idx = static_cast<int32_t*>(backend->allocate(kMost * kK * sizeof(int32_t)));
+  std::vector<float> row(kVocab);
+  uint32_t state = 1;
+  for (const int32_t rows : {1, 1, 1, kMost, kMost, 1, 1}) {
+    for (float& value : row) {
+      state = state * 1664525 + 1013904223;
+      value = static_cast<float>(state >> 8);
+    }
+    for (int32_t r = 0; r < rows; ++r)
+      backend->upload(x + int64_t{r} * kVocab, row.data(), kVocab * sizeof(float));
+    TopKArgs args{x, idx, nullptr, rows, kVocab, kK};
+    if (backend->begin_step(7, {rows})) {
+      backend->top_k(args);
+      backend->end_step();
+    }
+    std::vector<int32_t> got(rows * kK), want(kK);
+    backend->download(got.data(), idx, got.size() * sizeof(int32_t));
+    args = {row.data(), want.data(), nullptr, 1, kVocab, kK};
+    cpu->top_k(args);
+    for (int32_t r = 0; r < rows; ++r)
+      CHECK(std::equal(want.begin(), want.end(), got.begin() + r * kK));
+  }
+  const Failure failure = backend->take_failure();
+  CHECK_MSG(failure.status == ESPALIER_OK, "%s", failure.text);
+  backend->release(x);
+  backend->release(idx);
 }
 
 TEST(steps_used_longest_ago_are_forgotten) {

@@ -102,6 +102,7 @@ STEP_MUTANTS = [
     ("cuda/cuda_backend.cu", "a step is captured with every use", "if (step.graph) {", "if (false) {"),
     ("cuda/cuda_backend.cu", "steps of all owners are one", "steps_[{owner, shape}]", "steps_[{0, shape}]"),
     ("cuda/cuda_backend.cu", "a graph dies before its launch", "attempt_always([&] { wait(); });  // a graph", "// a graph"),
+    ("cuda/cuda_backend.cu", "a graph outlives the workspace it knows", "steps_.clear();\n      simt::release", "simt::release"),
     ("cuda/cuda_backend.cu", "pinned memory is reused too early", "used_ += (bytes + 255) / 256 * 256;", ""),
     ("cuda/cuda_backend.cu", "a download does not wait", "wait();\n        std::memcpy(static_cast<char*>(to)", "std::memcpy(static_cast<char*>(to)"),
     ("cuda/cuda_backend.cu", "a failure is forgotten", "if (failure_.status != ESPALIER_OK) return;\n    failure_.status = status;", "return;"),
