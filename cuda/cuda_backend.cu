@@ -190,7 +190,9 @@ class CudaBackend final : public Backend {
   void top_k(const TopKArgs& args) override {
     attempt([&] { cuda_top_k(args, workspace(top_k_workspace_bytes(args)), stream_); });
   }
-  void sample(const SampleArgs&) override { missing("sample"); }
+  void sample(const SampleArgs& args) override {
+    attempt([&] { cuda_sample(args, workspace(sample_workspace_bytes(args)), stream_); });
+  }
   void verify(const VerifyArgs& args) override {
     attempt([&] { cuda_verify(args, stream_); });
   }

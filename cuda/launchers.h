@@ -17,6 +17,10 @@ void cuda_rms_norm(const RmsNormArgs& args, simt::Stream stream);
 void cuda_top_k(const TopKArgs& args, void* workspace, simt::Stream stream);
 size_t top_k_workspace_bytes(const TopKArgs& args);
 
+/** Workspace is sample_workspace_bytes, aligned to 16 bytes. */
+void cuda_sample(const SampleArgs& args, void* workspace, simt::Stream stream);
+size_t sample_workspace_bytes(const SampleArgs& args);
+
 }  // namespace espalier
 
 #endif
