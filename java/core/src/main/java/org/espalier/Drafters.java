@@ -1,15 +1,20 @@
 package org.espalier;
 
+import java.nio.file.Path;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.function.Function;
 import java.util.stream.Collectors;
+import org.espalier.draft.Aded;
 import org.espalier.draft.DraftModels;
+import org.espalier.draft.InputCopy;
 import org.espalier.draft.NoDraft;
+import org.espalier.draft.ParallelDrafts;
 import org.espalier.draft.PromptLookup;
 import org.espalier.draft.TokenRecycling;
 import org.espalier.draft.TreeTemplate;
+import org.espalier.draft.TriGramTable;
 
 /** The built-in drafters by name. */
 public final class Drafters {
@@ -58,7 +63,49 @@ public final class Drafters {
         "Speculative Decoding, arXiv 2211.17192; SpecInfer, arXiv 2305.09781",
         values ->
             new DraftModels(values.text("model"), values.number("gamma"), values.number("width")));
+    add(
+        entries,
+        "aded",
+        "searches a table of tri-grams that learns from the text as it comes",
+        List.of(
+            new DrafterInfo.Parameter("iterations", "int", "150", "paths that are searched"),
+            new DrafterInfo.Parameter("sentences", "int", "24", "paths that are drafted"),
+            new DrafterInfo.Parameter(
+                "table", "file", "none", "a table to begin with; it keeps what is learned")),
+        "ADED, arXiv 2407.12021",
+        Drafters::aded);
+    add(
+        entries,
+        "input-copy",
+        "copies the prompt in its order and finds the place again after a difference",
+        List.of(new DrafterInfo.Parameter("m", "int", "32", "most tokens of a draft")),
+        "Aggressive Decoding, arXiv 2205.10350",
+        values -> InputCopy.factory(values.number("m")));
+    add(
+        entries,
+        "parallel",
+        "a small model drafts the next block while the target judges the last one",
+        List.of(
+            new DrafterInfo.Parameter(
+                "model", "model", "tiny-java-draft", "a folder, or an embedded model"),
+            new DrafterInfo.Parameter(
+                "gamma", "int", "0", "tokens of a block; 0 follows the measured times"),
+            new DrafterInfo.Parameter(
+                "threads", "int", "0", "CPU threads of the draft; 0 for those the target leaves")),
+        "PEARL, arXiv 2408.11850",
+        values ->
+            new ParallelDrafts(
+                values.text("model"), values.number("gamma"), values.number("threads")));
     return entries;
+  }
+
+  private static DrafterFactory aded(Values values) {
+    String table = values.text("table");
+    int iterations = values.number("iterations");
+    int sentences = values.number("sentences");
+    return table.equals("none")
+        ? Aded.factory((TriGramTable) null, iterations, sentences)
+        : Aded.factory(Path.of(table), iterations, sentences);
   }
 
   private static void add(

@@ -52,12 +52,19 @@ final class DraftCache implements DraftSource {
   private @Nullable Scores scores;
   private int[] inPass = new int[0];
 
+  /** On the device threads of the target, for a thread that uses both in turns. */
   DraftCache(Model model, Session target, int maxNodes) {
-    SessionOptions options =
-        SessionOptions.defaults()
-            .withMaxTokens(target.options().maxTokens())
-            .withMaxNodes(Math.max(PREFILL_TOKENS, maxNodes));
-    session = target.newNeighbour(model, options);
+    this(
+        target.newNeighbour(
+            model,
+            SessionOptions.defaults()
+                .withMaxTokens(target.options().maxTokens())
+                .withMaxNodes(Math.max(PREFILL_TOKENS, maxNodes))));
+  }
+
+  /** In a session of the draft model, which it takes. */
+  DraftCache(Session session) {
+    this.session = session;
     sequence = session.newSequence();
     sequences = List.of(sequence);
   }
@@ -93,6 +100,11 @@ final class DraftCache implements DraftSource {
       chain.append(context.token(i));
     }
     forward(chain);
+  }
+
+  /** The next context may differ from the last one in tokens from here on. */
+  void mayDifferFrom(int position) {
+    agreed = Math.min(agreed, position);
   }
 
   private void rollBack(Context context, int root) {

@@ -323,7 +323,15 @@ class DrafterContractTest {
    */
   @ParameterizedTest
   @ValueSource(
-      strings = {"prompt-lookup", "token-recycling", "draft-model", "draft-model:gamma=3,width=2"})
+      strings = {
+        "prompt-lookup",
+        "token-recycling",
+        "draft-model",
+        "draft-model:gamma=3,width=2",
+        "aded",
+        "input-copy",
+        "parallel"
+      })
   void contextIsFilledToTheEnd(String spec) {
     Function<String, GenerationResult> fill =
         drafter -> {

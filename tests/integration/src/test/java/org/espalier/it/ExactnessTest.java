@@ -20,6 +20,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * Lossless: with any drafter and any sampling, the tokens and the logits are those of plain
@@ -87,6 +88,13 @@ class ExactnessTest {
         "token-recycling; 0.3; 5.9",
         "token-recycling:tree=4x2x1,k=4; 0.2; 2.9",
         "draft-model; 0.2; 3.9",
+        "aded; 0.1; 3.9",
+        "aded:iterations=20,sentences=4; 0.1; 3.9",
+        "input-copy; 0.02; 31.9",
+        "input-copy:m=3; 0.02; 2.9",
+        "parallel; 0.1; 31.9",
+        "parallel:gamma=4; 0.2; 3.0",
+        "parallel:gamma=1; 0; 0",
         "draft-model:gamma=1; 0.1; 0.99",
         "draft-model:gamma=3,width=3; 0.3; 2.9"
       })
@@ -158,6 +166,41 @@ class ExactnessTest {
       }
     }
     kinds.forEach(DrafterFactory::close);
+  }
+
+  /** Five prompts whose drafters come from one factory: what they share mixes nothing up. */
+  @ParameterizedTest
+  @ValueSource(strings = {"aded", "input-copy", "parallel", "parallel:gamma=3"})
+  void batchFromOneFactory(String spec) {
+    List<int[]> prompts = new ArrayList<>();
+    for (Fixtures.Prompt prompt : Fixtures.prompts(5).subList(0, 5)) {
+      prompts.add(Fixtures.tokens(prompt, 60 - 7 * prompts.size()));
+    }
+    SessionOptions forFive = SessionOptions.defaults().withMaxSequences(5).withMaxTokens(256);
+    try (Session five = Fixtures.tinyJava().newSession(forFive)) {
+      for (Sampling sampling : List.of(Sampling.greedy(), Sampling.of(0.8f, 12))) {
+        try (DrafterFactory factory = Drafters.parse(spec);
+            Generation generation =
+                new Generation(
+                    five,
+                    prompts,
+                    GenerationOptions.defaults()
+                        .withMaxNewTokens(MAX_NEW_TOKENS)
+                        .withSampling(sampling)
+                        .withDrafter(factory))) {
+          List<GenerationResult> together = generation.run();
+          long accepted = 0;
+          for (int b = 0; b < prompts.size(); b++) {
+            Run alone = decode(prompts.get(b), Drafters.none(), sampling.withStream(b));
+            assertThat(together.get(b).tokenIds())
+                .as("sequence %d", b)
+                .isEqualTo(alone.result().tokenIds());
+            accepted += together.get(b).stats().accepted();
+          }
+          assertThat(accepted).isPositive();
+        }
+      }
+    }
   }
 
   /**

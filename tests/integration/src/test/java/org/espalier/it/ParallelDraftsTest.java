@@ -1,0 +1,174 @@
+package org.espalier.it;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import java.nio.file.Path;
+import java.util.List;
+import org.espalier.DrafterFactory;
+import org.espalier.Drafters;
+import org.espalier.FinishReason;
+import org.espalier.Generation;
+import org.espalier.GenerationCancelledException;
+import org.espalier.GenerationOptions;
+import org.espalier.GenerationResult;
+import org.espalier.ModelFormatException;
+import org.espalier.Sampling;
+import org.espalier.Session;
+import org.espalier.SessionOptions;
+import org.espalier.Verifiers;
+import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeAll;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** Draft and target at the same time: rates, cancel, failure, and no thread that stays. */
+@Timeout(120)
+class ParallelDraftsTest {
+  private static Session session;
+  private static int[] prompt;
+
+  @BeforeAll
+  static void open() {
+    session = Fixtures.tinyJava().newSession(SessionOptions.defaults().withMaxSequences(3));
+    prompt = Fixtures.tokens(Fixtures.prompts(6).get(4), 40);
+  }
+
+  @AfterAll
+  static void close() {
+    session.close();
+  }
+
+  @AfterEach
+  void noDraftThreadIsLeft() {
+    assertThat(Thread.getAllStackTraces().keySet())
+        .noneMatch(thread -> thread.getName().equals("espalier-draft"));
+  }
+
+  private static GenerationOptions options(DrafterFactory drafter, Sampling sampling) {
+    return GenerationOptions.defaults()
+        .withMaxNewTokens(33)
+        .withSampling(sampling)
+        .withDrafter(drafter);
+  }
+
+  /** The target as its own draft: one token in the first pass, g in every other one. */
+  @ParameterizedTest
+  @CsvSource({"1, exact", "4, exact", "8, exact", "4, sampling"})
+  void modelThatDraftsForItselfIsRight(int g, String verifier) {
+    for (Sampling sampling : List.of(Sampling.greedy(), Sampling.of(0.8f, 33))) {
+      if (verifier.equals("sampling") && !sampling.isGreedy()) {
+        continue; // the draft's most likely token is not always drawn
+      }
+      try (DrafterFactory self = Drafters.parse("parallel:model=tiny-java,gamma=" + g);
+          Generation generation =
+              new Generation(
+                  session,
+                  List.of(prompt),
+                  options(self, sampling).withVerifier(Verifiers.parse(verifier)))) {
+        generation.step();
+        while (generation.step()) {
+          int emitted = generation.sequence(0).length() + 1 - prompt.length;
+          assertThat((emitted - 1) % g).as("tokens after the first").isZero();
+        }
+        GenerationResult result = generation.result(0);
+        assertThat(result.tokenIds()).hasSize(33);
+        assertThat(result.stats().passes()).isEqualTo(1 + 32 / g);
+      }
+    }
+  }
+
+  /** Speculative sampling judges the chain: tokens of the vocabulary, and many of them drafted. */
+  @Test
+  void samplingVerifierAccepts() {
+    try (DrafterFactory drafter = Drafters.parse("parallel:model=tiny-java,gamma=4");
+        Generation generation =
+            new Generation(
+                session,
+                List.of(prompt),
+                options(drafter, Sampling.of(0.8f, 5)).withVerifier(Verifiers.parse("sampling")))) {
+      GenerationResult result = generation.run().get(0);
+      assertThat(result.tokenIds()).hasSize(33);
+      assertThat(result.stats().accepted()).isPositive();
+    }
+  }
+
+  /** Cancelled after any step, while a block is in flight. */
+  @ParameterizedTest
+  @ValueSource(ints = {0, 1, 2, 5})
+  void cancelInTheMiddle(int steps) {
+    try (DrafterFactory drafter = Drafters.parse("parallel:gamma=8");
+        Generation generation =
+            new Generation(session, List.of(prompt), options(drafter, Sampling.greedy()))) {
+      for (int i = 0; i < steps; i++) {
+        generation.step();
+      }
+      generation.cancel();
+      assertThat(generation.run().get(0).finishReason()).isEqualTo(FinishReason.CANCELLED);
+    }
+    try (Generation again =
+        new Generation(session, List.of(prompt), options(Drafters.none(), Sampling.greedy()))) {
+      assertThat(again.run().get(0).tokenIds()).hasSize(33);
+    }
+  }
+
+  @Test
+  void interruptInTheMiddle() {
+    try (DrafterFactory drafter = Drafters.parse("parallel:gamma=8");
+        Generation generation =
+            new Generation(session, List.of(prompt), options(drafter, Sampling.greedy()))) {
+      generation.step();
+      Thread.currentThread().interrupt();
+      assertThatThrownBy(generation::step).isInstanceOf(GenerationCancelledException.class);
+    } finally {
+      assertThat(Thread.interrupted()).isTrue();
+    }
+  }
+
+  /** The second of three sequences cannot be begun: what the first has is given back. */
+  @Test
+  void threadEndsWhenABatchCannotBegin(@TempDir Path dir) {
+    int[] calls = {0};
+    try (DrafterFactory drafter = Drafters.parse("parallel")) {
+      DrafterFactory second =
+          target -> {
+            if (calls[0]++ == 1) {
+              throw new IllegalStateException("no second");
+            }
+            return drafter.create(target);
+          };
+      assertThatThrownBy(
+              () ->
+                  new Generation(
+                      session, List.of(prompt, prompt, prompt), options(second, Sampling.greedy())))
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessage("no second");
+    }
+  }
+
+  @Test
+  void badDraftModels(@TempDir Path dir) {
+    Path folder = ModelFolders.copyOfDraft(dir.resolve("draft"));
+    ModelFolders.edit(folder.resolve("tokenizer.json"), "\"id\": 0,", "\"id\": 1,");
+    Path small = ModelFolders.random(dir.resolve("small"), 8, 1, 0.2f);
+    for (Path bad : List.of(folder, small)) {
+      try (DrafterFactory drafter = Drafters.parse("parallel:model=" + bad)) {
+        assertThatThrownBy(
+                () -> new Generation(session, List.of(prompt), options(drafter, Sampling.greedy())))
+            .isInstanceOf(IllegalArgumentException.class)
+            .hasMessageContaining("draft model " + bad);
+      }
+    }
+    try (DrafterFactory drafter = Drafters.parse("parallel:model=" + dir.resolve("nowhere"))) {
+      assertThatThrownBy(
+              () -> new Generation(session, List.of(prompt), options(drafter, Sampling.greedy())))
+          .isInstanceOf(ModelFormatException.class)
+          .hasMessageContaining("nowhere");
+    }
+  }
+}
