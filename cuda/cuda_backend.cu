@@ -22,12 +22,6 @@ constexpr size_t kPinnedBytes = size_t{4} << 20;
 constexpr size_t kMostGraphs = 256;  // the one used longest ago goes
 constexpr int32_t kRowTile = 8;      // tokens of a matrix instruction
 
-/** An op that has no kernel for its arguments. */
-class Unsupported : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
 /** Pinned memory of the host that copies pass through. What lies there is safe until the stream was waited for. */
 class Pinned {
  public:

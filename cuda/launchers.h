@@ -3,10 +3,18 @@
 #ifndef ESPALIER_CUDA_LAUNCHERS_H
 #define ESPALIER_CUDA_LAUNCHERS_H
 
+#include <stdexcept>
+
 #include "ops/ops.h"
 #include "simt/launch.h"
 
 namespace espalier {
+
+/** An op that has no kernel for its arguments. */
+class Unsupported : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
 
 void cuda_embed(const EmbedArgs& args, simt::Stream stream);
 void cuda_verify(const VerifyArgs& args, simt::Stream stream);
@@ -16,6 +24,9 @@ void cuda_rms_norm(const RmsNormArgs& args, simt::Stream stream);
 /** Workspace is top_k_workspace_bytes, aligned to 8 bytes. */
 void cuda_top_k(const TopKArgs& args, void* workspace, simt::Stream stream);
 size_t top_k_workspace_bytes(const TopKArgs& args);
+/** Bytes that cuda_skinny_gemm needs, at a multiple of 16; 0 up to 16 rows. */
+size_t cuda_skinny_gemm_workspace(const SkinnyGemmArgs& args);
+void cuda_skinny_gemm(const SkinnyGemmArgs& args, void* workspace, simt::Stream stream);
 
 /** Workspace is sample_workspace_bytes, aligned to 16 bytes. */
 void cuda_sample(const SampleArgs& args, void* workspace, simt::Stream stream);

@@ -92,8 +92,8 @@ class Buffer {
   }
 
   /** Zeros, taking memory only where touched: for offsets beyond 2^31. */
-  static Buffer sparse(const char* name, size_t num) {
-    return Buffer(name, num, true, false, nullptr);
+  static Buffer sparse(const char* name, size_t num, bool read_only = false) {
+    return Buffer(name, num, true, read_only, nullptr);
   }
 
   Buffer(Buffer&& other) noexcept

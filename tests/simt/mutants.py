@@ -71,6 +71,12 @@ MUTANTS = [
     ("sampling/top_k", "lists of 32 for all", "args.k <= simt::kWarp ?", "args.k <= 64 ?"),
     ("sampling/top_k", "vectors at any address", "args.vocab % kGroup == 0 && ", "args.vocab % kGroup == 0 || "),
     ("sampling/top_k", "warps not merged", "  best_k::merge_warps<kSlots, kWarps>(&list, k);\n", ""),
+    ("gemm/skinny_gemm", "one stage waited for too late", "simt::wait_async<kStages - 1>();\n    const Words* from", "simt::wait_async<kStages>();\n    const Words* from"),
+    ("gemm/skinny_gemm", "barrier before the slices meet missing", "  // Slices meet, in ascending order.\n  simt::sync_block();", ""),
+    ("gemm/skinny_gemm", "barrier after the partial sums missing", "  simt::sync_block();\n  const int slices", "  const int slices"),
+    ("gemm/skinny_gemm", "last slice dropped", "for (int s = 1; s < slices; ++s)", "for (int s = 1; s + 1 < slices; ++s)"),
+    ("gemm/skinny_gemm", "slices from the last to the first", "shared[partial_at<kRows>(s, row, n)]", "shared[partial_at<kRows>(slices - s, row, n)]"),
+    ("gemm/skinny_gemm", "slices by the rows", "len = slice_groups(view.k);", "len = view.m > 16 ? (groups + 3) / 4 : slice_groups(view.k);"),
 ]
 
 

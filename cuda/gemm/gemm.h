@@ -1,0 +1,228 @@
+// What the kernels of skinny_gemm share: their view of the arguments, the norm of a row, and the end of an output.
+#ifndef ESPALIER_CUDA_GEMM_GEMM_H
+#define ESPALIER_CUDA_GEMM_GEMM_H
+
+#include "gemm/layout.h"
+#include "ops/elementary.h"
+#include "ops/ops.h"
+#include "simt/simt.h"
+
+namespace espalier {
+
+constexpr int kGemmThreads = 256;
+constexpr int kGemmWarps = kGemmThreads / simt::kWarp;
+
+using Words = simt::Vec<uint32_t, 4>;  // 8 elements of 16 bits
+
+/** A weight of 16-bit elements. Its blocks of 8 rows x 32 columns are cut from rows, or lie packed. Strides in elements. */
+struct MatrixView {
+  const uint16_t* data;
+  int64_t block_stride, row_stride, group_stride;
+  int64_t rows, cols;  // what lies beyond is zero
+};
+
+struct VectorView {
+  const void* data;  // or null
+  Type type;
+};
+
+struct PartView {
+  MatrixView w;
+  VectorView bias;
+  float* out;
+};
+
+/** SkinnyGemmArgs as kernels take them. */
+struct GemmView {
+  const float* x;           // [m, k]
+  const uint16_t* rounded;  // x, normalised, rounded and packed; or null
+  int64_t m, k;
+  bool aligned_x, aligned_norm;  // 4 elements of x, 8 of the norm lie on a multiple of 16 bytes
+  VectorView norm;
+  float eps;
+  PartView part[SkinnyGemmArgs::kMostParts];
+  int num_parts;
+  MatrixView up;  // data is null without the gate
+  VectorView up_bias;
+  const float* residual;
+};
+
+/** 16-row tiles of a part. With the gate, even ones are of w and odd ones of up. */
+SIMT_HOST_DEVICE int64_t num_tiles(const GemmView& view, int part) {
+  const int64_t tiles = (view.part[part].w.rows + kTileRows - 1) / kTileRows;
+  return view.up.data == nullptr ? tiles : 2 * tiles;
+}
+
+/** Blocks of a launch in which each has `tiles` tiles of one part. */
+SIMT_HOST_DEVICE int64_t num_gemm_blocks(const GemmView& view, int tiles) {
+  int64_t blocks = 0;
+  for (int i = 0; i < view.num_parts; ++i) blocks += (num_tiles(view, i) + tiles - 1) / tiles;
+  return blocks;
+}
+
+struct BlockPlace {
+  int part;
+  int64_t first_tile;
+};
+
+SIMT_DEVICE BlockPlace place_of_block(const GemmView& view, int tiles) {
+  int64_t block = simt::block();
+  int part = 0;
+  for (; part + 1 < view.num_parts; ++part) {
+    const int64_t blocks = (num_tiles(view, part) + tiles - 1) / tiles;
+    if (block < blocks) break;
+    block -= blocks;
+  }
+  return {part, block * tiles};
+}
+
+/** 16 bytes of each block along K of 8 rows: those of a lane. */
+struct LaneSource {
+  const uint16_t* from;
+  int64_t cols;  // left behind `from`: none for a row that is not there
+
+  SIMT_DEVICE void copy(void* to_shared, int64_t group, int64_t group_stride) const {
+    simt::copy_async<16>(to_shared, from + group * group_stride, group * kBlockCols < cols);
+  }
+};
+
+/** The lane's source in rows 8 half .. 8 half + 7 of a tile. */
+SIMT_DEVICE LaneSource lane_source(const MatrixView& w, int64_t tile_row, int half) {
+  const int64_t row = tile_row + half * kBlockRows + simt::lane() / 4;
+  const int col = simt::lane() % 4 * 8;
+  const uint16_t* from =
+      w.data + row / kBlockRows * w.block_stride + row % kBlockRows * w.row_stride + col;
+  return {row < w.rows ? from : w.data, row < w.rows ? w.cols - col : 0};
+}
+
+SIMT_DEVICE float load_element(const VectorView& v, int64_t i) {
+  switch (v.type) {
+    case Type::kBf16:
+      return simt::to_float(static_cast<const simt::Bf16*>(v.data)[i]);
+    case Type::kFp16:
+      return simt::to_float(static_cast<const simt::Fp16*>(v.data)[i]);
+    default:
+      return static_cast<const float*>(v.data)[i];
+  }
+}
+
+/** Elements col .. col + 7 of a row of x; those from k on are 0. */
+SIMT_DEVICE void load_x(const GemmView& view, int64_t row, int64_t col, float (&x)[8]) {
+  const float* from = view.x + row * view.k + col;
+  SIMT_UNROLL
+  for (int half = 0; half < 8; half += 4) {
+    if (view.aligned_x) {
+      if (col + half < view.k) {
+        const auto four = *reinterpret_cast<const simt::Vec<float, 4>*>(from + half);
+        SIMT_UNROLL
+        for (int i = 0; i < 4; ++i) x[half + i] = four[i];
+      } else {
+        SIMT_UNROLL
+        for (int i = 0; i < 4; ++i) x[half + i] = 0.0f;
+      }
+    } else {
+      SIMT_UNROLL
+      for (int i = half; i < half + 4; ++i) x[i] = col + i < view.k ? from[i] : 0.0f;
+    }
+  }
+}
+
+/** Elements col .. col + 7 of the norm's weight; those from k on are 0. */
+SIMT_DEVICE void load_norm(const GemmView& view, int64_t col, float (&weight)[8]) {
+  if (view.aligned_norm && view.norm.type != Type::kFp32) {
+    const auto* from = static_cast<const uint16_t*>(view.norm.data) + col;
+    const Words words = col < view.k ? *reinterpret_cast<const Words*>(from) : Words{};
+    SIMT_UNROLL
+    for (int i = 0; i < 8; ++i) {
+      const auto bits = static_cast<uint16_t>(words[i / 2] >> (16 * (i % 2)));
+      weight[i] = view.norm.type == Type::kBf16 ? simt::to_float(simt::Bf16{bits})
+                                                : simt::to_float(simt::Fp16{bits});
+    }
+  } else {
+    SIMT_UNROLL
+    for (int i = 0; i < 8; ++i)
+      weight[i] = col + i < view.k ? load_element(view.norm, col + i) : 0.0f;
+  }
+}
+
+/** 8 elements rounded to T; factor and weight are the norm's, 1 without one. */
+template <class T>
+SIMT_DEVICE Words round_x(const float (&x)[8], float factor, const float (&weight)[8]) {
+  Words words;
+  SIMT_UNROLL
+  for (int i = 0; i < 8; i += 2) {
+    words[i / 2] = simt::pack(
+        simt::from_float<T>(x[i] * factor * weight[i]),
+        simt::from_float<T>(x[i + 1] * factor * weight[i + 1]));
+  }
+  return words;
+}
+
+/**
+ * factor[i] = 1 / sqrt(mean(x^2) + eps) of rows first .. first + kRows - 1, by the whole block; 0 for rows behind the
+ * last. Squares are summed in one order, fixed by k: groups of 4 go to the 256 threads in turn, then lanes 16, 8, 4, 2, 1
+ * apart, then warps in ascending order.
+ */
+template <int kRows>
+SIMT_DEVICE void norm_factors(
+    const GemmView& view, int64_t first, float (&of_warp)[kRows][kGemmWarps],
+    float (&factor)[kRows]) {
+  for (int r = 0; r < kRows && first + r < view.m; ++r) {
+    const float* x = view.x + (first + r) * view.k;
+    float sum = 0.0f;
+    for (int64_t i = int64_t{simt::thread()} * 4; i < view.k; i += kGemmThreads * 4) {
+      if (view.aligned_x) {
+        const auto four = *reinterpret_cast<const simt::Vec<float, 4>*>(x + i);
+        SIMT_UNROLL
+        for (int j = 0; j < 4; ++j) sum = simt::fma(four[j], four[j], sum);
+      } else {
+        for (int j = 0; j < 4 && i + j < view.k; ++j) sum = simt::fma(x[i + j], x[i + j], sum);
+      }
+    }
+    sum = simt::warp_sum(sum);
+    if (simt::lane() == 0) of_warp[r][simt::warp()] = sum;
+  }
+  simt::sync_block();
+  const int r = simt::thread();
+  if (r < kRows) {
+    float value = 0.0f;
+    if (first + r < view.m) {
+      float sum = 0.0f;
+      for (int w = 0; w < kGemmWarps; ++w) sum += of_warp[r][w];
+      value =
+          simt::divide(1.0f, simt::sqrt(simt::divide(sum, static_cast<float>(view.k)) + view.eps));
+    }
+    factor[r] = value;
+  }
+  simt::sync_block();
+}
+
+/** y / (1 + exp(-y)), by the exponential that cannot overflow; below -87 it is cut to 0. */
+SIMT_DEVICE float silu(float y) {
+  const float a = y > 0.0f ? -y : y;
+  const float e = a >= -87.0f ? exp_fp32(a) : (y != y ? y : 0.0f);
+  return simt::divide(y > 0.0f ? y : y * e, e + 1.0f);
+}
+
+/** Writes the output of row m and column n of a part, whose products are complete. */
+SIMT_DEVICE void finish(
+    const GemmView& view, const PartView& part, int64_t m, int64_t n, float y, float up) {
+  if (part.bias.data != nullptr) y += load_element(part.bias, n);
+  const int64_t at = m * part.w.rows + n;
+  if (view.up.data != nullptr) {
+    if (view.up_bias.data != nullptr) up += load_element(view.up_bias, n);
+    y = silu(y) * up;
+  }
+  if (view.residual != nullptr) y += view.residual[at];
+  part.out[at] = y;
+}
+
+GemmView gemm_view(const SkinnyGemmArgs& args);
+/** Chooses by type and rows. workspace: cuda_skinny_gemm_workspace bytes. */
+void launch_skinny_gemm(const GemmView& view, Type type, void* workspace, simt::Stream stream);
+/** 16-bit weights, view.rounded; for more than 64 rows. */
+void launch_prefill_gemm(const GemmView& view, Type type, simt::Stream stream);
+
+}  // namespace espalier
+
+#endif
