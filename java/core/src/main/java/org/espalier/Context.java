@@ -35,6 +35,17 @@ public interface Context {
   Session session();
 
   /**
+   * The target's sequence. Its committed tokens are those of this context without the last, which
+   * is the root of the pass to come. A drafter may fork it, and run draft passes over it; it does
+   * not commit them.
+   *
+   * @throws UnsupportedOperationException where the context is not that of a target's run
+   */
+  default Sequence sequence() {
+    throw new UnsupportedOperationException("no sequence of the target here");
+  }
+
+  /**
    * Where a drafter that draws its tokens must leave the laws; empty when the verifier does not ask
    * for them.
    */

@@ -135,6 +135,12 @@ public final class DraftTree {
     return node;
   }
 
+  /** Whether the first {@code nodes} nodes have these tokens and parents. */
+  boolean beginsWith(int[] tokens, int[] parents, int nodes) {
+    return Arrays.equals(token, 0, nodes, tokens, 0, nodes)
+        && Arrays.equals(parent, 0, nodes, parents, 0, nodes);
+  }
+
   void copyTo(int[] tokens, int[] parents, int[] schemes, int[] lawRows, int at) {
     System.arraycopy(token, 0, tokens, at, size);
     System.arraycopy(parent, 0, parents, at, size);

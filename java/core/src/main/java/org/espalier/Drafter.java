@@ -7,6 +7,8 @@ package org.espalier;
  */
 @FunctionalInterface
 public interface Drafter extends AutoCloseable {
+  /** No hidden states. */
+  int[] NO_LAYERS = {};
 
   /**
    * The draft tree of the next step. Its root is {@link Context#lastToken}; it keeps to {@link
@@ -26,6 +28,14 @@ public interface Drafter extends AutoCloseable {
   /** Most likely next tokens that {@link #observe} wants to see for each node, 0 to 64. */
   default int topK() {
     return 0;
+  }
+
+  /**
+   * Layers whose states the target's passes keep for {@link #observe}: 0 for the embedding, i for
+   * the output of layer i. Each costs a session {@code maxNodes * hidden * 4} bytes, once.
+   */
+  default int[] hiddenLayers() {
+    return NO_LAYERS;
   }
 
   /** Most laws that one tree's tokens are drawn from: rows of {@link DraftLaws}. */

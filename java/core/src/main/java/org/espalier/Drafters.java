@@ -8,6 +8,7 @@ import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.espalier.draft.Aded;
 import org.espalier.draft.DraftModels;
+import org.espalier.draft.EarlyExit;
 import org.espalier.draft.InputCopy;
 import org.espalier.draft.NoDraft;
 import org.espalier.draft.ParallelDrafts;
@@ -96,6 +97,13 @@ public final class Drafters {
         values ->
             new ParallelDrafts(
                 values.text("model"), values.number("gamma"), values.number("threads")));
+    add(
+        entries,
+        "early-exit",
+        "the model's own first layers draft; exit and length are chosen round by round",
+        List.of(new DrafterInfo.Parameter("d_max", "int", "18", "longest draft, in tokens")),
+        "DEL, arXiv 2504.05598",
+        values -> EarlyExit.factory(values.number("d_max")));
     return entries;
   }
 

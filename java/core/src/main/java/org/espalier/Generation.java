@@ -73,6 +73,7 @@ public final class Generation implements AutoCloseable {
         Run run = newRun(prompts.get(b), b, options);
         runs.add(run);
         most = Math.max(most, run.drafter().topK());
+        session.alsoKeepHidden(run.drafter().hiddenLayers());
       }
     } catch (RuntimeException e) {
       close();

@@ -8,5 +8,7 @@ public enum Noise {
    */
   TARGET,
   /** Noise of its own, for drafts that speculative sampling verifies. */
-  DRAFT
+  DRAFT,
+  /** None, and no penalty, temperature or filter either: the best tokens by raw logit. */
+  NONE
 }

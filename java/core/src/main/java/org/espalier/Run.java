@@ -51,10 +51,6 @@ final class Run implements Context {
     this.chunkBegin = prompt.length;
   }
 
-  Sequence sequence() {
-    return sequence;
-  }
-
   Drafter drafter() {
     return drafter;
   }
@@ -250,6 +246,11 @@ final class Run implements Context {
   @Override
   public Session session() {
     return session;
+  }
+
+  @Override
+  public Sequence sequence() {
+    return sequence;
   }
 
   @Override

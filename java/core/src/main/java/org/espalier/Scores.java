@@ -55,6 +55,20 @@ public final class Scores {
   }
 
   /**
+   * What the target would say if it ended after a layer: its final norm and LM head on states that
+   * {@link Session#keepHidden} chose. Can be asked after a commit too.
+   *
+   * @param layer chosen layers, in any order
+   * @param node [at least numNodes] nodes of the tree
+   * @param token [at least layer.length * numNodes] out: for each layer, each node's most likely
+   *     next token by raw logit; -1 where the logits are no numbers
+   * @param prob like {@code token}: its softmax probability
+   */
+  public void exits(int[] layer, int[] node, int numNodes, int[] token, float[] prob) {
+    session.exits(tree, layer, node, numNodes, token, prob);
+  }
+
+  /**
    * The k most favoured next tokens after nodes, by the sampling of the sequence: by logit when
    * greedy, otherwise by log probability plus noise, which makes them draws without replacement in
    * order.

@@ -1,9 +1,11 @@
 package org.espalier;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.stream.IntStream;
 import org.espalier.internal.Leaks;
 import org.espalier.internal.NativeModel;
 import org.espalier.internal.NativeSession;
@@ -44,6 +46,7 @@ public final class Session implements AutoCloseable {
   private int[] path = new int[0];
   private int[] topToken = new int[0];
   private int[] drawNode = new int[0];
+  private int[] hiddenLayers = new int[0];
   private int topK;
   private boolean hasChoices;
   private int lawRows;
@@ -162,8 +165,24 @@ public final class Session implements AutoCloseable {
    * @return the scores of each tree; the same objects in each pass
    */
   public List<Scores> forward(List<Sequence> sequences, List<DraftTree> trees, int topKTokens) {
+    return forward(sequences, trees, topKTokens, null);
+  }
+
+  /**
+   * A draft pass: one through some of the layers. Its scores can be read, drawn from and grown, but
+   * not verified or committed, and it keeps no hidden states. The cache's committed tokens stay as
+   * they are.
+   *
+   * @param layers of this model; null for all, which is a pass like any other
+   */
+  public List<Scores> forward(
+      List<Sequence> sequences, List<DraftTree> trees, int topKTokens, @Nullable LayerSet layers) {
     enter();
     try {
+      if (layers != null && layers.numLayers() != info.numLayers()) {
+        throw new IllegalArgumentException(
+            "layers = " + layers + ", expected " + info.numLayers() + " layers, as the model has");
+      }
       if (sequences.size() != trees.size() || trees.isEmpty()) {
         throw new IllegalArgumentException(
             "trees = "
@@ -192,12 +211,65 @@ public final class Session implements AutoCloseable {
         trees.get(b).copyTo(token, parent, scheme, lawRow, treeBegin[b]);
       }
       nativeSession.forward(
-          size, seq, treeBegin, token, parent, topKTokens, topKTokens == 0 ? null : topToken);
+          size,
+          seq,
+          treeBegin,
+          token,
+          parent,
+          layers == null ? null : layers.sublayers(),
+          topKTokens,
+          topKTokens == 0 ? null : topToken);
       topK = topKTokens;
       for (int b = 0; b < size; b++) {
         batch.add(sequences.get(b));
       }
       return Collections.unmodifiableList(allScores.subList(0, size));
+    } finally {
+      exit();
+    }
+  }
+
+  /**
+   * Computes the nodes that were appended to the tree of the last pass since then, through the same
+   * layers: the pass must be over that tree alone, without top tokens, and not committed. Scores of
+   * all nodes are there then, the same bits as of the whole tree at once.
+   *
+   * @param tree the tree of the last pass, or one that begins with the same nodes
+   * @return its scores
+   */
+  public Scores grow(DraftTree tree) {
+    enter();
+    try {
+      needPass();
+      if (batch.size() != 1 || topK != 0) {
+        throw new IllegalStateException(
+            "the last pass has "
+                + batch.size()
+                + " trees and top-k = "
+                + topK
+                + ", expected one tree and none, to grow");
+      }
+      int from = treeBegin[1];
+      int added = tree.size() - from;
+      if (added < 0 || !tree.beginsWith(token, parent, from)) {
+        throw new IllegalArgumentException(
+            "tree has "
+                + tree.size()
+                + " nodes, expected the "
+                + from
+                + " of the last pass and more behind them");
+      }
+      if (added > 0) {
+        growNodes(tree.size(), 0);
+        tree.copyTo(token, parent, scheme, lawRow, 0);
+        nativeSession.grow(
+            added,
+            Arrays.copyOfRange(token, from, tree.size()),
+            Arrays.copyOfRange(parent, from, tree.size()));
+        treeBegin[1] = tree.size();
+        hasChoices = false;
+      }
+      return allScores.get(0);
     } finally {
       exit();
     }
@@ -313,8 +385,21 @@ public final class Session implements AutoCloseable {
     enter();
     try {
       nativeSession.keepHidden(layers);
+      hiddenLayers = layers.clone();
     } finally {
       exit();
+    }
+  }
+
+  /** Keeps the states of further layers; those that are kept already stay so. */
+  void alsoKeepHidden(int[] layers) {
+    int[] union =
+        IntStream.concat(Arrays.stream(hiddenLayers), Arrays.stream(layers))
+            .sorted()
+            .distinct()
+            .toArray();
+    if (union.length > hiddenLayers.length) {
+      keepHidden(union);
     }
   }
 
@@ -396,6 +481,32 @@ public final class Session implements AutoCloseable {
     }
   }
 
+  void exits(int tree, int[] layer, int[] node, int numNodes, int[] exitToken, float[] prob) {
+    enter();
+    try {
+      checkRoom("token", exitToken.length, layer.length * numNodes);
+      checkRoom("prob", prob.length, layer.length * numNodes);
+      nativeSession.exitHead(layer, batchNodes(tree, node, numNodes), numNodes, exitToken, prob);
+    } finally {
+      exit();
+    }
+  }
+
+  /** Indices of a tree's nodes in the whole pass, in an array that is used again. */
+  private int[] batchNodes(int tree, int[] node, int numNodes) {
+    if (numNodes < 1 || numNodes > node.length) {
+      throw new IllegalArgumentException(
+          "numNodes = " + numNodes + ", expected 1 to " + node.length);
+    }
+    if (drawNode.length < numNodes) {
+      drawNode = new int[numNodes];
+    }
+    for (int i = 0; i < numNodes; i++) {
+      drawNode[i] = inBatch(tree, node[i]);
+    }
+    return drawNode;
+  }
+
   void draw(
       int tree,
       int[] node,
@@ -408,26 +519,13 @@ public final class Session implements AutoCloseable {
       int firstRow) {
     enter();
     try {
-      if (numNodes < 1 || numNodes > node.length || k < 1 || k > MAX_TOP_K) {
-        throw new IllegalArgumentException(
-            "numNodes = "
-                + numNodes
-                + ", k = "
-                + k
-                + ", expected 1 to "
-                + node.length
-                + ", and 1 to "
-                + MAX_TOP_K);
+      if (k < 1 || k > MAX_TOP_K) {
+        throw new IllegalArgumentException("k = " + k + ", expected 1 to " + MAX_TOP_K);
       }
+      int[] nodes = batchNodes(tree, node, numNodes);
       checkRoom("token", drawn.length, numNodes * k);
       if (logProb != null) {
         checkRoom("logProb", logProb.length, numNodes * k);
-      }
-      if (drawNode.length < numNodes) {
-        drawNode = new int[numNodes];
-      }
-      for (int i = 0; i < numNodes; i++) {
-        drawNode[i] = inBatch(tree, node[i]);
       }
       int row = 0;
       NativeSession lawsOf = null;
@@ -436,7 +534,7 @@ public final class Session implements AutoCloseable {
         laws.row(firstRow + numNodes - 1);
         lawsOf = laws.session().nativeSession;
       }
-      nativeSession.draw(numNodes, drawNode, k, noise, drawn, logProb, lawsOf, row);
+      nativeSession.draw(numNodes, nodes, k, noise, drawn, logProb, lawsOf, row);
     } finally {
       exit();
     }

@@ -2,6 +2,7 @@ package org.espalier.internal;
 
 import static org.espalier.natives.global.espalier.ESPALIER_DRAFT_NOISE;
 import static org.espalier.natives.global.espalier.ESPALIER_FP32;
+import static org.espalier.natives.global.espalier.ESPALIER_NO_NOISE;
 import static org.espalier.natives.global.espalier.ESPALIER_TARGET_NOISE;
 import static org.espalier.natives.global.espalier.espalier_buffer_create;
 import static org.espalier.natives.global.espalier.espalier_buffer_destroy;
@@ -15,7 +16,9 @@ import static org.espalier.natives.global.espalier.espalier_session_commit;
 import static org.espalier.natives.global.espalier.espalier_session_create;
 import static org.espalier.natives.global.espalier.espalier_session_destroy;
 import static org.espalier.natives.global.espalier.espalier_session_draw;
-import static org.espalier.natives.global.espalier.espalier_session_forward;
+import static org.espalier.natives.global.espalier.espalier_session_exit_head;
+import static org.espalier.natives.global.espalier.espalier_session_forward_layers;
+import static org.espalier.natives.global.espalier.espalier_session_grow;
 import static org.espalier.natives.global.espalier.espalier_session_hidden;
 import static org.espalier.natives.global.espalier.espalier_session_keep_hidden;
 import static org.espalier.natives.global.espalier.espalier_session_logits;
@@ -134,10 +137,16 @@ public final class NativeSession {
       int[] treeBegin,
       int[] token,
       int[] parent,
+      int @Nullable [] sublayers,
       int topK,
       int @Nullable [] topKToken) {
     Natives.check(
-        espalier_session_forward(session, batch, seq, treeBegin, token, parent, topK, topKToken));
+        espalier_session_forward_layers(
+            session, batch, seq, treeBegin, token, parent, sublayers, topK, topKToken));
+  }
+
+  public void grow(int numNodes, int[] token, int[] parent) {
+    Natives.check(espalier_session_grow(session, numNodes, token, parent));
   }
 
   public void verify(int[] choice, int[] path, int[] acceptLen) {
@@ -168,15 +177,15 @@ public final class NativeSession {
     espalier_buffer out = lawsOf == null ? null : lawsOf.laws;
     Natives.check(
         espalier_session_draw(
-            session,
-            numNodes,
-            node,
-            k,
-            noise == Noise.TARGET ? ESPALIER_TARGET_NOISE : ESPALIER_DRAFT_NOISE,
-            token,
-            logProb,
-            out,
-            lawRow));
+            session, numNodes, node, k, code(noise), token, logProb, out, lawRow));
+  }
+
+  private static int code(Noise noise) {
+    return switch (noise) {
+      case TARGET -> ESPALIER_TARGET_NOISE;
+      case DRAFT -> ESPALIER_DRAFT_NOISE;
+      case NONE -> ESPALIER_NO_NOISE;
+    };
   }
 
   /** Makes room for laws, [rows, vocab] fp32; what was there is lost. */
@@ -205,6 +214,11 @@ public final class NativeSession {
 
   public void hidden(int layer, int node, float[] state, int hidden) {
     Natives.check(espalier_session_hidden(session, layer, node, state, hidden));
+  }
+
+  public void exitHead(int[] layer, int[] node, int numNodes, int[] token, float[] prob) {
+    Natives.check(
+        espalier_session_exit_head(session, layer.length, layer, numNodes, node, token, prob));
   }
 
   /** Frees everything; to be called once. */

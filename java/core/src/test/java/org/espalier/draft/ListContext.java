@@ -4,6 +4,7 @@ import java.util.Optional;
 import org.espalier.Context;
 import org.espalier.DraftLaws;
 import org.espalier.Sampling;
+import org.espalier.Sequence;
 import org.espalier.Session;
 
 /** A context of given tokens, without a model. */
@@ -46,6 +47,11 @@ final class ListContext implements Context {
   @Override
   public Session session() {
     throw new UnsupportedOperationException("no session here");
+  }
+
+  @Override
+  public Sequence sequence() {
+    throw new UnsupportedOperationException("no sequence here");
   }
 
   @Override

@@ -330,7 +330,8 @@ class DrafterContractTest {
         "draft-model:gamma=3,width=2",
         "aded",
         "input-copy",
-        "parallel"
+        "parallel",
+        "early-exit"
       })
   void contextIsFilledToTheEnd(String spec) {
     Function<String, GenerationResult> fill =

@@ -95,6 +95,7 @@ class ExactnessTest {
         "parallel; 0.1; 31.9",
         "parallel:gamma=4; 0.2; 3.0",
         "parallel:gamma=1; 0; 0",
+        "early-exit; 0.1; 17.9",
         "draft-model:gamma=1; 0.1; 0.99",
         "draft-model:gamma=3,width=3; 0.3; 2.9"
       })
@@ -137,7 +138,7 @@ class ExactnessTest {
             Drafters.none(),
             Drafters.parse("draft-model:gamma=3,width=2"),
             Drafters.parse("prompt-lookup"),
-            Drafters.parse("draft-model:gamma=5"));
+            Drafters.parse("early-exit"));
     List<int[]> prompts = new ArrayList<>();
     for (Fixtures.Prompt prompt : Fixtures.prompts(5).subList(0, 5)) {
       prompts.add(Fixtures.tokens(prompt, 20 + 13 * prompts.size()));

@@ -8,6 +8,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicReference;
 import org.espalier.DraftTree;
 import org.espalier.GenerationOptions;
+import org.espalier.LayerSet;
 import org.espalier.Model;
 import org.espalier.ModelOptions;
 import org.espalier.OutOfDeviceMemoryException;
@@ -227,6 +228,52 @@ class SessionTest {
       float[] alone = new float[hidden];
       again.hidden(0, 0, alone);
       assertThat(alone).isEqualTo(other);
+    }
+  }
+
+  /** Draft passes on the target's own sequence: they grow, and leave nothing behind. */
+  @Test
+  void draftPassGrowsAndLeavesTheSequenceAsItIs() {
+    try (Session session = Fixtures.tinyJava().newSession()) {
+      int layers = session.model().info().numLayers();
+      int vocab = session.model().info().vocab();
+      Sequence sequence = session.newSequence();
+      sequence.prefill(new int[] {5, 9, 11});
+      DraftTree tree = DraftTree.rootedAt(7);
+      LayerSet half = LayerSet.first(layers / 2, layers);
+      Scores scores = session.forward(List.of(sequence), List.of(tree), 0, half).get(0);
+      tree.append(8);
+      tree.append(0, 9);
+      assertThat(session.grow(tree).numNodes()).isEqualTo(3);
+      float[] grown = new float[vocab];
+      scores.logits(2, grown);
+      assertThatThrownBy(session::verify)
+          .isInstanceOf(IllegalStateException.class)
+          .hasMessageContaining("left out layers");
+      session.forward(List.of(sequence), List.of(tree), 0, half);
+      float[] whole = new float[vocab];
+      scores.logits(2, whole);
+      assertThat(grown).isEqualTo(whole);
+      refused("expected the 3 of the last pass", () -> session.grow(DraftTree.rootedAt(7)));
+      refused(
+          "as the model has",
+          () -> session.forward(List.of(sequence), List.of(tree), 0, LayerSet.first(1, 2)));
+      refused("layers = 0", () -> LayerSet.first(0, layers));
+      refused("leaves out all of 1 layers", () -> LayerSet.without(List.of(0), List.of(0), 1));
+      assertThat(LayerSet.without(List.of(1), List.of(), 3).attentionLeftOut()).containsExactly(1);
+
+      // The exit after half of the layers says what the draft pass said.
+      session.keepHidden(layers / 2);
+      session.forward(List.of(sequence), List.of(tree), 0);
+      session.commit(List.of(Verdict.of(new int[] {1}, 0)));
+      int[] token = new int[1];
+      scores.exits(new int[] {layers / 2}, new int[] {2}, 1, token, new float[1]);
+      int best = 0;
+      for (int i = 0; i < vocab; i++) {
+        best = whole[i] > whole[best] ? i : best;
+      }
+      assertThat(token[0]).isEqualTo(best);
+      assertThat(sequence.length()).isEqualTo(5);
     }
   }
 

@@ -1,0 +1,76 @@
+package org.espalier.draft;
+
+import java.util.List;
+import org.espalier.Context;
+import org.espalier.DraftLaws;
+import org.espalier.DraftTree;
+import org.espalier.LayerSet;
+import org.espalier.Noise;
+import org.espalier.Scores;
+import org.espalier.Session;
+import org.espalier.Verdict;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The target without some of its layers, on the target's own session: it reads the KV of the
+ * committed tokens and leaves its own behind them, where the target's pass overwrites it. So
+ * nothing is copied, and nothing is left to be kept.
+ */
+final class SelfDraft implements DraftSource {
+  private final DraftTree root = DraftTree.rootedAt(0);
+  private LayerSet layers;
+  private @Nullable Session session;
+  private @Nullable Scores scores;
+
+  SelfDraft(LayerSet layers) {
+    this.layers = layers;
+  }
+
+  /** The layers of the next draft. */
+  void use(LayerSet next) {
+    layers = next;
+  }
+
+  @Override
+  public void begin(Context context) {
+    root.reset(context.lastToken());
+    scores =
+        context.session().forward(List.of(context.sequence()), List.of(root), 0, layers).get(0);
+    session = context.session();
+  }
+
+  @Override
+  public void extend(DraftTree tree, int from) {
+    if (session == null) {
+      throw new IllegalStateException("extend before begin");
+    }
+    session.grow(tree);
+  }
+
+  @Override
+  public void draw(
+      int[] node,
+      int numNodes,
+      int k,
+      Noise noise,
+      int[] token,
+      float[] logProb,
+      @Nullable DraftLaws laws,
+      int firstRow) {
+    if (scores == null) {
+      throw new IllegalStateException("draw before begin");
+    }
+    scores.draw(node, numNodes, k, noise, token, logProb, laws, firstRow);
+  }
+
+  @Override
+  public int room(Context context) {
+    return context.maxDepth();
+  }
+
+  @Override
+  public void keep(Verdict verdict) {}
+
+  @Override
+  public void close() {}
+}
