@@ -26,6 +26,7 @@ import picocli.CommandLine.Spec;
       LogitsCommand.class,
       TokenizeCommand.class,
       InspectCommand.class,
+      AnalyzeCommand.class,
       DevicesCommand.class
     },
     footer = {

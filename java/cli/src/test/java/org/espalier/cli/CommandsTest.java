@@ -276,12 +276,53 @@ final class CommandsTest {
 
   @ParameterizedTest
   @ValueSource(
-      strings = {"generate", "compare", "drafters", "logits", "tokenize", "inspect", "devices"})
+      strings = {"generate", "compare", "drafters", "logits", "tokenize", "inspect", "analyze", "devices"})
   void everyCommandHelps(String command) {
     Run run = Run.of(command, "--help");
     assertThat(run.exitCode()).isZero();
     assertThat(run.out()).contains("Usage: espalier " + command, "--json");
     assertThat(run.err()).isEmpty();
+  }
+
+  @Test
+  void analyzeHasARowForEachLayerAndOffset() throws IOException {
+    List<String> texts;
+    try (var lines = Files.lines(Path.of("../../tests/models/prompts.jsonl"))) {
+      texts = lines.limit(8).toList();
+    }
+    Path file = Files.write(dir.resolve("texts.jsonl"), texts);
+    String[] command = {
+      "analyze", "--prompts", file.toString(), "--layers", "8,0", "--offsets", "2",
+      "--classes", "32", "--max-tokens", "48", "--epochs", "2", "--json"
+    };
+    JsonNode rows = Run.of(command).json();
+    assertThat(texts(rows, "layer")).containsExactly("0", "0", "8", "8");
+    assertThat(texts(rows, "offset")).containsExactly("1", "2", "1", "2");
+    for (JsonNode row : rows) {
+      double surplus = row.get("surplus").asDouble();
+      assertThat(surplus)
+          .isBetween(row.get("low").asDouble(), row.get("high").asDouble())
+          .isEqualTo(
+              row.get("blind_cross_entropy").asDouble() - row.get("draft_cross_entropy").asDouble());
+      assertThat(row.get("agreement").asDouble()).isBetween(0.0, 1.0);
+      assertThat(row.get("target_entropy").asDouble()).isPositive();
+    }
+    assertThat(Run.of(command).json()).isEqualTo(rows); // the same seed, the same heads
+    // The heads of an offset differ in the state alone; without it they are one head.
+    assertThat(rows.get(0).get("blind_cross_entropy")).isEqualTo(rows.get(2).get("blind_cross_entropy"));
+    assertThat(rows.get(0).get("draft_cross_entropy"))
+        .isNotEqualTo(rows.get(2).get("draft_cross_entropy"));
+  }
+
+  @Test
+  void analyzeNeedsTextsAndLayersThatAreThere() throws IOException {
+    Run few = Run.of("analyze", "--prompts", prompts().toString());
+    assertThat(few.exitCode()).isEqualTo(2);
+    assertThat(few.err()).contains("texts = 2, expected at least 8");
+    Run deep =
+        Run.of("analyze", "--prompts", "../../tests/models/prompts.jsonl", "--layers", "9");
+    assertThat(deep.exitCode()).isEqualTo(2);
+    assertThat(deep.err()).contains("--layers = 9, expected 0 to 8");
   }
 
   @Test

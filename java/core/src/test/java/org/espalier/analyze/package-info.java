@@ -1,0 +1,4 @@
+@NullMarked
+package org.espalier.analyze;
+
+import org.jspecify.annotations.NullMarked;
