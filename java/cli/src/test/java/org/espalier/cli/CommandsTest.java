@@ -276,7 +276,16 @@ final class CommandsTest {
 
   @ParameterizedTest
   @ValueSource(
-      strings = {"generate", "compare", "drafters", "logits", "tokenize", "inspect", "analyze", "devices"})
+      strings = {
+        "generate",
+        "compare",
+        "drafters",
+        "logits",
+        "tokenize",
+        "inspect",
+        "analyze",
+        "devices"
+      })
   void everyCommandHelps(String command) {
     Run run = Run.of(command, "--help");
     assertThat(run.exitCode()).isZero();
@@ -292,8 +301,20 @@ final class CommandsTest {
     }
     Path file = Files.write(dir.resolve("texts.jsonl"), texts);
     String[] command = {
-      "analyze", "--prompts", file.toString(), "--layers", "8,0", "--offsets", "2",
-      "--classes", "32", "--max-tokens", "48", "--epochs", "2", "--json"
+      "analyze",
+      "--prompts",
+      file.toString(),
+      "--layers",
+      "8,0",
+      "--offsets",
+      "2",
+      "--classes",
+      "32",
+      "--max-tokens",
+      "48",
+      "--epochs",
+      "2",
+      "--json"
     };
     JsonNode rows = Run.of(command).json();
     assertThat(texts(rows, "layer")).containsExactly("0", "0", "8", "8");
@@ -303,13 +324,15 @@ final class CommandsTest {
       assertThat(surplus)
           .isBetween(row.get("low").asDouble(), row.get("high").asDouble())
           .isEqualTo(
-              row.get("blind_cross_entropy").asDouble() - row.get("draft_cross_entropy").asDouble());
+              row.get("blind_cross_entropy").asDouble()
+                  - row.get("draft_cross_entropy").asDouble());
       assertThat(row.get("agreement").asDouble()).isBetween(0.0, 1.0);
       assertThat(row.get("target_entropy").asDouble()).isPositive();
     }
     assertThat(Run.of(command).json()).isEqualTo(rows); // the same seed, the same heads
     // The heads of an offset differ in the state alone; without it they are one head.
-    assertThat(rows.get(0).get("blind_cross_entropy")).isEqualTo(rows.get(2).get("blind_cross_entropy"));
+    assertThat(rows.get(0).get("blind_cross_entropy"))
+        .isEqualTo(rows.get(2).get("blind_cross_entropy"));
     assertThat(rows.get(0).get("draft_cross_entropy"))
         .isNotEqualTo(rows.get(2).get("draft_cross_entropy"));
   }
@@ -319,8 +342,7 @@ final class CommandsTest {
     Run few = Run.of("analyze", "--prompts", prompts().toString());
     assertThat(few.exitCode()).isEqualTo(2);
     assertThat(few.err()).contains("texts = 2, expected at least 8");
-    Run deep =
-        Run.of("analyze", "--prompts", "../../tests/models/prompts.jsonl", "--layers", "9");
+    Run deep = Run.of("analyze", "--prompts", "../../tests/models/prompts.jsonl", "--layers", "9");
     assertThat(deep.exitCode()).isEqualTo(2);
     assertThat(deep.err()).contains("--layers = 9, expected 0 to 8");
   }
