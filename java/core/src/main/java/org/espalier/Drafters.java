@@ -63,7 +63,26 @@ public final class Drafters {
                 "width", "int", "1", "1 for a chain; children of a node for a tree")),
         "Speculative Decoding, arXiv 2211.17192; SpecInfer, arXiv 2305.09781",
         values ->
-            new DraftModels(values.text("model"), values.number("gamma"), values.number("width")));
+            DraftModels.fixedTree(
+                values.text("model"), values.number("gamma"), values.number("width")));
+    add(
+        entries,
+        "dynamic-tree",
+        "a tree that grows where its source, a cheaper model, is most sure",
+        List.of(
+            new DrafterInfo.Parameter(
+                "source", "source", "draft-model", "what drafts: draft-model"),
+            new DrafterInfo.Parameter(
+                "model", "model", "tiny-java-draft", "of draft-model: as there"),
+            new DrafterInfo.Parameter("nodes", "int", "64", "most nodes of a tree"),
+            new DrafterInfo.Parameter("depth", "int", "8", "most levels"),
+            new DrafterInfo.Parameter(
+                "threshold",
+                "number",
+                "0",
+                "least value of a node that gets children; 0: 1/nodes")),
+        "DySpec: Faster Speculative Decoding with Dynamic Token Tree Structure",
+        Drafters::dynamicTree);
     add(
         entries,
         "aded",
@@ -114,6 +133,18 @@ public final class Drafters {
     return table.equals("none")
         ? Aded.factory((TriGramTable) null, iterations, sentences)
         : Aded.factory(Path.of(table), iterations, sentences);
+  }
+
+  private static DrafterFactory dynamicTree(Values values) {
+    if (!values.text("source").equals("draft-model")) {
+      throw new IllegalArgumentException(
+          "dynamic-tree: source = " + values.text("source") + ", expected draft-model");
+    }
+    return DraftModels.dynamicTree(
+        values.text("model"),
+        values.number("nodes"),
+        values.number("depth"),
+        values.decimal("threshold"));
   }
 
   private static void add(
@@ -198,6 +229,15 @@ public final class Drafters {
       } catch (NumberFormatException e) {
         throw new IllegalArgumentException(
             info.name() + ": " + key + " = " + text(key) + ", expected a whole number", e);
+      }
+    }
+
+    double decimal(String key) {
+      try {
+        return Double.parseDouble(text(key));
+      } catch (NumberFormatException e) {
+        throw new IllegalArgumentException(
+            info.name() + ": " + key + " = " + text(key) + ", expected a number", e);
       }
     }
   }

@@ -25,6 +25,7 @@ final class DraftCache implements DraftSource {
   private static final int MAX_MISSING = 16;
 
   private static final int PREFILL_TOKENS = 256;
+  private static final int MOST_DRAWS = 64;
 
   private final Session session;
   private final Sequence sequence;
@@ -72,6 +73,11 @@ final class DraftCache implements DraftSource {
   @Override
   public int room(Context context) {
     return Math.max(0, session.options().maxTokens() - context.length() + 1);
+  }
+
+  @Override
+  public int mostDraws() {
+    return Math.min(MOST_DRAWS, session.model().info().vocab());
   }
 
   /** The tokens that the draft misses and the root are one chain; the root is its last node. */

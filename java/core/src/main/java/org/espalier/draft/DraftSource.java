@@ -38,6 +38,9 @@ interface DraftSource extends AutoCloseable {
       @Nullable DraftLaws laws,
       int firstRow);
 
+  /** Most tokens that {@link #draw} can give a node. */
+  int mostDraws();
+
   /** Most levels of a draft before the source's own context is full. */
   int room(Context context);
 

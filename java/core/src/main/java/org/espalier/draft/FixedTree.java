@@ -50,7 +50,7 @@ final class FixedTree implements TreePolicy {
     for (int depth = 0; depth < levels && left > 0 && numExpanded > 0; depth++) {
       // Which tokens were drawn is not looked at when the children of a level are counted.
       int share = Math.max(1, left / (levels - depth));
-      int children = Math.min(width, share);
+      int children = Math.min(Math.min(width, source.mostDraws()), share);
       numExpanded = Math.min(numExpanded, Math.max(1, share / children));
       if (depth == 0) {
         source.begin(context);
@@ -101,8 +101,13 @@ final class FixedTree implements TreePolicy {
   }
 
   @Override
+  public int nodes() {
+    return width + (gamma - 1) * width * width;
+  }
+
+  @Override
   public int mostNodes() {
-    return 1 + width + (gamma - 1) * width * width;
+    return 1 + nodes();
   }
 
   @Override

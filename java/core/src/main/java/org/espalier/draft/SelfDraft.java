@@ -17,6 +17,8 @@ import org.jspecify.annotations.Nullable;
  * nothing is copied, and nothing is left to be kept.
  */
 final class SelfDraft implements DraftSource {
+  private static final int MOST_DRAWS = 64;
+
   private final DraftTree root = DraftTree.rootedAt(0);
   private LayerSet layers;
   private @Nullable Session session;
@@ -61,6 +63,14 @@ final class SelfDraft implements DraftSource {
       throw new IllegalStateException("draw before begin");
     }
     scores.draw(node, numNodes, k, noise, token, logProb, laws, firstRow);
+  }
+
+  @Override
+  public int mostDraws() {
+    if (session == null) {
+      throw new IllegalStateException("mostDraws before begin");
+    }
+    return Math.min(MOST_DRAWS, session.model().info().vocab());
   }
 
   @Override

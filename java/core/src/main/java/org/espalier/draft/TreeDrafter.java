@@ -27,7 +27,7 @@ final class TreeDrafter implements Drafter {
   public DraftTree propose(Context context) {
     tree.reset(context.lastToken());
     policy.grow(context, source, tree);
-    return tree.best(context.maxNodes());
+    return tree.best(Math.min(context.maxNodes(), policy.nodes()));
   }
 
   @Override

@@ -12,7 +12,10 @@ interface TreePolicy {
    */
   void grow(Context context, DraftSource source, GradedTree tree);
 
-  /** Most nodes that the tree gets, the root included. */
+  /** Most draft nodes that are proposed. */
+  int nodes();
+
+  /** Most nodes that the source is asked to score in one pass, the root included. */
   int mostNodes();
 
   /** Most laws that its tokens are drawn from. */

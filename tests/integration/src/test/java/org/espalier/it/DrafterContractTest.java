@@ -299,9 +299,20 @@ class DrafterContractTest {
     "3, 2, sampling"
   })
   void modelThatDraftsForItselfIsRight(int gamma, int width, String verifier) {
+    String spec = "draft-model:model=tiny-java,gamma=%d,width=%d".formatted(gamma, width);
+    draftForItself(spec, gamma, verifier);
+  }
+
+  /** One level: the first token that is drawn is always there. */
+  @ParameterizedTest
+  @ValueSource(strings = {"exact", "sampling"})
+  void modelThatGrowsATreeForItselfIsRight(String verifier) {
+    draftForItself("dynamic-tree:model=tiny-java,nodes=40,depth=1", 1, verifier);
+  }
+
+  private static void draftForItself(String spec, int depth, String verifier) {
     Sampling drawn = Sampling.of(0.8f, 33);
     for (Sampling sampling : List.of(Sampling.greedy(), drawn, drawn.withRepetitionPenalty(1.3f))) {
-      String spec = "draft-model:model=tiny-java,gamma=%d,width=%d".formatted(gamma, width);
       GenerationOptions options =
           GenerationOptions.defaults()
               .withMaxNewTokens(24)
@@ -311,7 +322,7 @@ class DrafterContractTest {
           Generation generation =
               new Generation(session, List.of(prompt), options.withDrafter(self))) {
         GenerationResult result = generation.run().get(0);
-        int expected = (result.tokenIds().size() + gamma) / (gamma + 1);
+        int expected = (result.tokenIds().size() + depth) / (depth + 1);
         assertThat(result.stats().passes()).as("%s", sampling).isEqualTo(expected);
       }
     }
@@ -331,7 +342,11 @@ class DrafterContractTest {
         "aded",
         "input-copy",
         "parallel",
+<<<<<<< HEAD
         "early-exit"
+=======
+        "dynamic-tree"
+>>>>>>> 3b5d535 (draft: dynamic-tree)
       })
   void contextIsFilledToTheEnd(String spec) {
     Function<String, GenerationResult> fill =

@@ -97,7 +97,9 @@ class ExactnessTest {
         "parallel:gamma=1; 0; 0",
         "early-exit; 0.1; 17.9",
         "draft-model:gamma=1; 0.1; 0.99",
-        "draft-model:gamma=3,width=3; 0.3; 2.9"
+        "draft-model:gamma=3,width=3; 0.3; 2.9",
+        "dynamic-tree:nodes=24,depth=5; 0.3; 4.9",
+        "dynamic-tree:nodes=3,threshold=0.2; 0.2; 2.9"
       })
   void tokensAndLogitsAreThoseOfPlainDecoding(String spec, double least, double most) {
     long passes = 0;
@@ -138,7 +140,11 @@ class ExactnessTest {
             Drafters.none(),
             Drafters.parse("draft-model:gamma=3,width=2"),
             Drafters.parse("prompt-lookup"),
+<<<<<<< HEAD
             Drafters.parse("early-exit"));
+=======
+            Drafters.parse("dynamic-tree:nodes=20"));
+>>>>>>> 3b5d535 (draft: dynamic-tree)
     List<int[]> prompts = new ArrayList<>();
     for (Fixtures.Prompt prompt : Fixtures.prompts(5).subList(0, 5)) {
       prompts.add(Fixtures.tokens(prompt, 20 + 13 * prompts.size()));

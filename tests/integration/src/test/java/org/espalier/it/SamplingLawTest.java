@@ -48,8 +48,7 @@ class SamplingLawTest {
   private static final int[] PROMPT = {3, 1, 6};
 
   /**
-   * Quantile 1 - 1e-5 of chi-square with 63 degrees of freedom: alpha 1e-4 for the ten tests
-   * together.
+   * Quantile 1 - 1e-5 of chi-square with 63 degrees of freedom: alpha 2e-4 for all tests together.
    */
   private static final double CRITICAL = 123.0;
 
@@ -64,6 +63,7 @@ class SamplingLawTest {
   static void open() {
     target = Model.load(ModelFolders.random(dir.resolve("target"), VOCAB, 1, 0.18f));
     draft = Model.load(ModelFolders.random(dir.resolve("draft"), VOCAB, 2, 0.18f));
+    ModelFolders.random(dir.resolve("uniform"), VOCAB, 3, 0);
     session = target.newSession();
     law = lawOfTwoTokens();
   }
@@ -168,6 +168,26 @@ class SamplingLawTest {
     }
   }
 
+  /** Trees that grow by the draft's probabilities; a uniform draft knows nothing. */
+  @ParameterizedTest(name = "{0}, draft {1}, {2}")
+  @CsvSource(
+      delimiter = ';',
+      value = {
+        "sampling; draft; nodes=6",
+        "sampling; draft; nodes=20,threshold=0.01",
+        "sampling; draft; nodes=3,threshold=0.3",
+        "sampling; uniform; nodes=12",
+        "exact; draft; nodes=6"
+      })
+  void dynamicTreesKeepTheLaw(String verifier, String name, String shape) {
+    String spec = "dynamic-tree:model=%s,%s".formatted(dir.resolve(name), shape);
+    try (DrafterFactory drafter = Drafters.parse(spec)) {
+      assertThat(chiSquare(drafter, verifier, RUNS))
+          .as("first seed %d", FIRST_SEED)
+          .isLessThan(CRITICAL);
+    }
+  }
+
   @Test
   void plainDecodingHasTheLawOfTheTarget() {
     assertThat(chiSquare(Drafters.none(), "exact", RUNS))
@@ -175,8 +195,16 @@ class SamplingLawTest {
         .isLessThan(CRITICAL);
   }
 
-  /** What the children of the root are said to be, and how many. */
-  private record Claim(DraftTree.Scheme scheme, int children, boolean drawn) {}
+  /**
+   * What the children of the root are said to be, and how many; those of less probability are
+   * dropped after they were drawn.
+   */
+  private record Claim(
+      DraftTree.Scheme scheme, int children, boolean drawn, double leastProbability) {
+    Claim(DraftTree.Scheme scheme, int children, boolean drawn) {
+      this(scheme, children, drawn, 0);
+    }
+  }
 
   /** Children of the root from a draft session, with a claim about them that may be wrong. */
   private static Drafter claiming(Claim claim, Session target) {
@@ -196,17 +224,20 @@ class SamplingLawTest {
         sequence.setSampling(context.sampling());
         Scores q = own.forward(List.of(sequence), List.of(tree), claim.children()).get(0);
         int[] drawn = new int[claim.children()];
+        float[] logProb = new float[claim.children()];
         q.draw(
             new int[1],
             1,
             claim.children(),
             Noise.DRAFT,
             drawn,
-            null,
+            logProb,
             context.laws().orElseThrow(),
             0);
         for (int i = 0; i < claim.children(); i++) {
-          tree.append(0, claim.drawn() ? drawn[i] : q.topToken(0, i));
+          if (Math.exp(logProb[i]) >= claim.leastProbability()) {
+            tree.append(0, claim.drawn() ? drawn[i] : q.topToken(0, i));
+          }
         }
         tree.childrenDrawn(0, claim.scheme(), context.laws().orElseThrow().row(0));
         return tree;
@@ -251,6 +282,15 @@ class SamplingLawTest {
   @CsvSource({"WITHOUT_REPLACEMENT, 2, false", "WITH_REPLACEMENT, 3, true"})
   void falseClaimsAreCaught(DraftTree.Scheme scheme, int children, boolean drawn) {
     Claim claim = new Claim(scheme, children, drawn);
+    assertThat(chiSquare(target -> claiming(claim, target), "sampling", MUTANT_RUNS))
+        .as("first seed %d", FIRST_SEED)
+        .isGreaterThan(CRITICAL);
+  }
+
+  /** A mutant of the dynamic tree: unlikely tokens are dropped once they are known. */
+  @Test
+  void droppingWhatWasDrawnIsCaught() {
+    Claim claim = new Claim(DraftTree.Scheme.WITHOUT_REPLACEMENT, 3, true, 0.15);
     assertThat(chiSquare(target -> claiming(claim, target), "sampling", MUTANT_RUNS))
         .as("first seed %d", FIRST_SEED)
         .isGreaterThan(CRITICAL);

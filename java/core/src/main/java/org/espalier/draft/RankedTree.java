@@ -1,0 +1,128 @@
+package org.espalier.draft;
+
+import org.espalier.Context;
+import org.espalier.Noise;
+
+/**
+ * The N nodes of the highest value, where a node's value is the probability of its path.
+ *
+ * <p>Source: DySpec, the deterministic variant: of all trees with N nodes this one has the largest
+ * sum of values. What we changed: the source scores a whole level in one pass. The nodes of a level
+ * that are among the N best so far are expanded, so the outcome is that of taking the best node
+ * each time, with as many passes as the tree has levels. And when the target draws its tokens, what
+ * counts is less how likely a token is than how early it was drawn, see {@link #step}.
+ */
+final class RankedTree implements TreePolicy {
+  private final int nodes;
+  private final int depth;
+  private final double threshold;
+
+  // The N best so far, best first: their values (logarithms), and where they hang. A node that was
+  // not scored is not in the tree yet, -1.
+  private final float[] value;
+  private final int[] parent;
+  private final int[] token;
+  private final int[] node;
+  private int size;
+  private int most;
+
+  private final int[] expanded;
+  private int[] y = new int[0];
+  private float[] logProb = new float[0];
+
+  RankedTree(int nodes, int depth, double threshold) {
+    this.nodes = nodes;
+    this.depth = depth;
+    this.threshold = threshold;
+    this.value = new float[nodes];
+    this.parent = new int[nodes];
+    this.token = new int[nodes];
+    this.node = new int[nodes];
+    this.expanded = new int[nodes];
+  }
+
+  @Override
+  public void grow(Context context, DraftSource source, GradedTree tree) {
+    boolean greedy = context.sampling().isGreedy();
+    most = Math.min(nodes, context.maxNodes());
+    size = 0;
+    int levels = Math.min(depth, Math.min(context.maxDepth(), source.room(context)));
+    float least = (float) Math.log(threshold == 0 ? 1.0 / Math.max(1, most) : threshold);
+    expanded[0] = 0;
+    int numExpanded = 1;
+    for (int level = 0; level < levels && numExpanded > 0 && most > 0; level++) {
+      if (level == 0) {
+        source.begin(context);
+      } else {
+        source.extend(tree.all(), expanded[0]);
+      }
+      int k = Math.min(source.mostDraws(), most);
+      if (y.length < numExpanded * k) {
+        y = new int[numExpanded * k];
+        logProb = new float[numExpanded * k];
+      }
+      source.draw(expanded, numExpanded, k, Noise.TARGET, y, logProb, null, 0);
+      for (int i = 0; i < numExpanded; i++) {
+        float up = level == 0 ? 0 : tree.grade(expanded[i]);
+        boolean wanted = true;
+        for (int r = 0; r < k && wanted && y[i * k + r] >= 0; r++) {
+          wanted = offer(up + step(greedy, r, logProb[i * k + r]), expanded[i], y[i * k + r]);
+        }
+      }
+      numExpanded = 0;
+      for (int i = 0; i < size && level + 1 < levels && value[i] >= least; i++) {
+        if (node[i] < 0 && tree.all().size() < mostNodes()) {
+          node[i] = tree.append(parent[i], token[i], value[i]);
+          expanded[numExpanded++] = node[i];
+        }
+      }
+    }
+    for (int i = 0; i < size; i++) {
+      if (node[i] < 0) {
+        node[i] = tree.append(parent[i], token[i], value[i]);
+      }
+    }
+  }
+
+  /** The logarithm of the probability that the r-th favoured child is the target's choice. */
+  private static float step(boolean greedy, int r, float logProb) {
+    return greedy
+        ? logProb
+        : r == 0 ? (float) Math.log(0.6) : (float) Math.log(0.15) - 0.9f * (r - 1);
+  }
+
+  /** Puts a node in its place among the N best; false when there is none for it. */
+  private boolean offer(float itsValue, int itsParent, int itsToken) {
+    if (size == most && itsValue <= value[size - 1]) {
+      return false;
+    }
+    int at = size == most ? size - 1 : size++;
+    for (; at > 0 && value[at - 1] < itsValue; at--) {
+      value[at] = value[at - 1];
+      parent[at] = parent[at - 1];
+      token[at] = token[at - 1];
+      node[at] = node[at - 1];
+    }
+    value[at] = itsValue;
+    parent[at] = itsParent;
+    token[at] = itsToken;
+    node[at] = -1;
+    return true;
+  }
+
+  @Override
+  public int nodes() {
+    return nodes;
+  }
+
+  /** Nodes that were among the best when they were scored are in the tree too. */
+  @Override
+  public int mostNodes() {
+    return 1 + 2 * nodes;
+  }
+
+  @Override
+  public int lawRows() {
+    return 0;
+  }
+}
