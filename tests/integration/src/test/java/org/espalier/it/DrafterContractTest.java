@@ -342,11 +342,8 @@ class DrafterContractTest {
         "aded",
         "input-copy",
         "parallel",
-<<<<<<< HEAD
-        "early-exit"
-=======
+        "early-exit",
         "dynamic-tree"
->>>>>>> 3b5d535 (draft: dynamic-tree)
       })
   void contextIsFilledToTheEnd(String spec) {
     Function<String, GenerationResult> fill =

@@ -131,7 +131,7 @@ class ExactnessTest {
     assertThat((double) accepted / passes).as("mean accepted length").isBetween(least, most);
   }
 
-  /** Five prompts, five kinds of trees, one pass for all: each sequence as alone. */
+  /** Six prompts, six kinds of trees, one pass for all: each sequence as alone. */
   @Test
   void batchGivesEachSequenceItsOwnText() {
     List<DrafterFactory> kinds =
@@ -140,17 +140,14 @@ class ExactnessTest {
             Drafters.none(),
             Drafters.parse("draft-model:gamma=3,width=2"),
             Drafters.parse("prompt-lookup"),
-<<<<<<< HEAD
-            Drafters.parse("early-exit"));
-=======
+            Drafters.parse("early-exit"),
             Drafters.parse("dynamic-tree:nodes=20"));
->>>>>>> 3b5d535 (draft: dynamic-tree)
     List<int[]> prompts = new ArrayList<>();
-    for (Fixtures.Prompt prompt : Fixtures.prompts(5).subList(0, 5)) {
+    for (Fixtures.Prompt prompt : Fixtures.prompts(6).subList(0, 6)) {
       prompts.add(Fixtures.tokens(prompt, 20 + 13 * prompts.size()));
     }
-    SessionOptions forFive = SessionOptions.defaults().withMaxSequences(5).withMaxTokens(256);
-    try (Session five = Fixtures.tinyJava().newSession(forFive)) {
+    SessionOptions forSix = SessionOptions.defaults().withMaxSequences(6).withMaxTokens(256);
+    try (Session six = Fixtures.tinyJava().newSession(forSix)) {
       for (Sampling sampling :
           List.of(Sampling.greedy(), Sampling.of(0.8f, 11), SAMPLINGS.get("repetition 1.2"))) {
         int[] next = {0};
@@ -160,7 +157,7 @@ class ExactnessTest {
                 .sampling(sampling)
                 .drafter(target -> kinds.get(next[0]++).create(target))
                 .build();
-        try (Generation generation = new Generation(five, prompts, options)) {
+        try (Generation generation = new Generation(six, prompts, options)) {
           List<GenerationResult> together = generation.run();
           for (int b = 0; b < prompts.size(); b++) {
             Run alone = decode(prompts.get(b), Drafters.none(), sampling.withStream(b));
@@ -175,21 +172,29 @@ class ExactnessTest {
     kinds.forEach(DrafterFactory::close);
   }
 
-  /** Five prompts whose drafters come from one factory: what they share mixes nothing up. */
+  /** Six prompts whose drafters come from one factory: what they share mixes nothing up. */
   @ParameterizedTest
-  @ValueSource(strings = {"aded", "input-copy", "parallel", "parallel:gamma=3"})
+  @ValueSource(
+      strings = {
+        "aded",
+        "input-copy",
+        "parallel",
+        "parallel:gamma=3",
+        "early-exit",
+        "dynamic-tree"
+      })
   void batchFromOneFactory(String spec) {
     List<int[]> prompts = new ArrayList<>();
-    for (Fixtures.Prompt prompt : Fixtures.prompts(5).subList(0, 5)) {
+    for (Fixtures.Prompt prompt : Fixtures.prompts(6).subList(0, 6)) {
       prompts.add(Fixtures.tokens(prompt, 60 - 7 * prompts.size()));
     }
-    SessionOptions forFive = SessionOptions.defaults().withMaxSequences(5).withMaxTokens(256);
-    try (Session five = Fixtures.tinyJava().newSession(forFive)) {
+    SessionOptions forSix = SessionOptions.defaults().withMaxSequences(6).withMaxTokens(256);
+    try (Session six = Fixtures.tinyJava().newSession(forSix)) {
       for (Sampling sampling : List.of(Sampling.greedy(), Sampling.of(0.8f, 12))) {
         try (DrafterFactory factory = Drafters.parse(spec);
             Generation generation =
                 new Generation(
-                    five,
+                    six,
                     prompts,
                     GenerationOptions.defaults()
                         .withMaxNewTokens(MAX_NEW_TOKENS)
