@@ -190,7 +190,11 @@ class CudaBackend final : public Backend {
   void verify(const VerifyArgs& args) override {
     attempt([&] { cuda_verify(args, stream_); });
   }
-  void verify_sampling(const VerifySamplingArgs&) override { missing("verify_sampling"); }
+  void verify_sampling(const VerifySamplingArgs& args) override {
+    attempt([&] {
+      cuda_verify_sampling(args, workspace(verify_sampling_workspace_bytes(args)), stream_);
+    });
+  }
   void commit_kv(const CommitKvArgs& args) override {
     attempt([&] { cuda_commit_kv(args, stream_); });
   }

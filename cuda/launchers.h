@@ -32,6 +32,10 @@ void cuda_skinny_gemm(const SkinnyGemmArgs& args, void* workspace, simt::Stream 
 void cuda_sample(const SampleArgs& args, void* workspace, simt::Stream stream);
 size_t sample_workspace_bytes(const SampleArgs& args);
 
+/** Workspace is verify_sampling_workspace_bytes, aligned to 8 bytes. */
+void cuda_verify_sampling(const VerifySamplingArgs& args, void* workspace, simt::Stream stream);
+size_t verify_sampling_workspace_bytes(const VerifySamplingArgs& args);
+
 }  // namespace espalier
 
 #endif

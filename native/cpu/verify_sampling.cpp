@@ -11,14 +11,17 @@
 //         vocab], q [rows, vocab], position, accept_len, bonus [batch], seed [batch, 2]
 // Rows    the numbers u are keyed by seed, stream, position of the node and rank of the child among
 //         its siblings
-// Error   masses are summed in fp64, in the order of the tokens; laws are taken as they are, up to
+// Error   masses are summed in fp64, in the order of ops/lanes.h; laws are taken as they are, up to
 //         their own mass
 // Source  Leviathan et al., arXiv 2211.17192; SpecInfer, arXiv 2305.09781; Sequoia, arXiv
 //         2402.12374
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
 #include "cpu/cpu_backend.h"
+#include "ops/lanes.h"
 #include "ops/philox.h"
 #include "runtime/status.h"
 
@@ -27,7 +30,8 @@ namespace {
 
 /** A law that is worked on, up to a factor: the probability of x is weight[x] / mass. */
 struct Law {
-  std::vector<double> weight;
+  std::vector<double> weight, lane;
+  std::array<double, kLaneGroups> group{};
   double mass = 0;
 
   void assign(const float* p, int32_t vocab) {
@@ -35,8 +39,21 @@ struct Law {
     add_up();
   }
   void add_up() {
-    mass = 0;
-    for (const double w : weight) mass += w;
+    lane.assign(kLanes, 0);
+    const auto vocab = static_cast<int32_t>(weight.size());
+    for (int32_t first = 0; first < vocab; first += kLanes) {
+      const int32_t num = std::min(kLanes, vocab - first);
+      for (int32_t t = 0; t < num; ++t) lane[t] += weight[first + t];
+    }
+    for (int g = 0; g < kLaneGroups; ++g) {
+      std::array<double, kLaneGroup> sum;
+      std::copy_n(&lane[g * kLaneGroup], kLaneGroup, sum.begin());
+      for (int apart = kLaneGroup / 2; apart > 0; apart /= 2) {
+        for (int t = 0; t < apart; ++t) sum[t] += sum[t + apart];
+      }
+      group[g] = sum[0];
+    }
+    mass = sum_of_groups(group.data());
   }
   void remove(int32_t x) {
     weight[x] = 0;
@@ -44,18 +61,11 @@ struct Law {
   }
   double probability(int32_t x) const { return mass > 0 ? weight[x] / mass : 0; }
 
-  /** The token at u of the cumulative law. */
+  /** The token at u of the cumulative law; -1 where there is none. */
   int32_t at(double u) const {
-    const double target = u * mass;
-    double sum = 0;
-    int32_t last = -1;
-    for (int32_t x = 0; x < static_cast<int32_t>(weight.size()); ++x) {
-      if (weight[x] <= 0) continue;
-      last = x;
-      sum += weight[x];
-      if (target < sum) return x;
-    }
-    return last;
+    return token_at(
+        u * mass, group.data(), lane.data(), static_cast<int32_t>(weight.size()),
+        [this](int32_t x) { return weight[x]; });
   }
 };
 

@@ -175,7 +175,8 @@ struct VerifySamplingArgs {
   const int32_t* q_row;     // [num_nodes]
   const int32_t* position;  // [batch]
   const uint64_t* seed;     // [batch, 2]
-  int32_t *path, *accept_len, *bonus;
+  int32_t *path, *accept_len;
+  int32_t* bonus;  // [batch] -1 where a law is none, on a backend that cannot refuse it
   int32_t batch, vocab;
 };
 

@@ -788,6 +788,12 @@ void Session::verify_sampling(
     if (result[i] != 0) fail_bad_logits(static_cast<int32_t>(i));
   }
   for (size_t b = 0; b < batch; ++b) {
+    if (result[2 * n + batch + b] >= 0) continue;
+    fail(
+        ESPALIER_INVALID_ARGUMENT,
+        "q of a drawn token of tree %zu = 0, expected the law that it was drawn from", b);
+  }
+  for (size_t b = 0; b < batch; ++b) {
     const size_t first = static_cast<size_t>(batch_.tree_begin[b]);
     accept_len[b] = result[2 * n + b];
     bonus[b] = result[2 * n + batch + b];

@@ -1,0 +1,148 @@
+// verify_sampling: the kernel equals the CPU backend for every scheme, tree and seed.
+#include <random>
+
+#include "check.h"
+#include "cpu/cpu_backend.h"
+#include "launchers.h"
+#include "orders.h"
+
+using namespace espalier;
+using simt::emulated::Buffer;
+using simt::emulated::for_each_order;
+
+namespace {
+
+constexpr int32_t kOld = -7;  // what path holds before
+
+struct Trees {
+  int32_t vocab;
+  std::vector<int32_t> begin, token, parent, scheme, q_row, position;
+  std::vector<float> p, q;
+  std::vector<uint64_t> seed;
+
+  explicit Trees(int32_t of_vocab) : vocab(of_vocab), begin{0} {}
+
+  /** Children are drawn as the scheme of their parent says. */
+  void add(int tree_len, std::mt19937& random) {
+    const auto first = static_cast<int32_t>(token.size());
+    for (int i = 0; i < tree_len; ++i) {
+      parent.push_back(i == 0 ? -1 : static_cast<int32_t>(random() % std::min(i, 4)));
+      scheme.push_back(static_cast<int32_t>(random() % 3));
+      q_row.push_back(static_cast<int32_t>(token.size()));
+      const float sharp = random() % 3 == 0 ? 8.0f : 1.0f;
+      add_law(&q, sharp, random);
+      if (random() % 4 == 0) {
+        p.insert(p.end(), q.end() - vocab, q.end());
+      } else {
+        add_law(&p, sharp, random);
+      }
+      token.push_back(i == 0 ? 0 : drawn(first, i, random));
+    }
+    begin.push_back(static_cast<int32_t>(token.size()));
+    position.push_back(static_cast<int32_t>(random() % 1000));
+    seed.push_back(random());
+    seed.push_back(random());
+  }
+
+ private:
+  void add_law(std::vector<float>* laws, float sharp, std::mt19937& random) const {
+    std::normal_distribution<float> normal(0, sharp);
+    std::vector<double> weight(vocab);
+    double sum = 0;
+    for (double& w : weight) sum += w = std::exp(static_cast<double>(normal(random)));
+    for (const double w : weight) laws->push_back(static_cast<float>(w / sum));
+  }
+
+  int32_t drawn(int32_t first, int i, std::mt19937& random) const {
+    const int32_t up = first + parent[first + i];
+    std::vector<double> law(q.begin() + int64_t{up} * vocab, q.begin() + int64_t{up + 1} * vocab);
+    if (scheme[up] == ESPALIER_WITHOUT_REPLACEMENT) {
+      for (int j = 1; j < i; ++j) {
+        if (parent[first + j] == parent[first + i]) law[token[first + j]] = 0;
+      }
+    }
+    double left = 0;
+    for (const double w : law) left += w;
+    if (!(left > 0)) return 0;
+    return static_cast<int32_t>(std::discrete_distribution<int>(law.begin(), law.end())(random));
+  }
+};
+
+struct Result {
+  std::vector<int32_t> path, accept_len, bonus;
+  bool operator==(const Result&) const = default;
+};
+
+Result on_cpu(const Trees& t) {
+  static const auto cpu = make_cpu_backend(1);
+  const auto batch = static_cast<int32_t>(t.position.size());
+  Result r{
+      std::vector<int32_t>(t.token.size(), kOld), std::vector<int32_t>(batch),
+      std::vector<int32_t>(batch)};
+  cpu->verify_sampling(
+      {t.begin.data(), t.token.data(), t.parent.data(), t.p.data(), t.scheme.data(), t.q.data(),
+       t.q_row.data(), t.position.data(), t.seed.data(), r.path.data(), r.accept_len.data(),
+       r.bonus.data(), batch, t.vocab});
+  return r;
+}
+
+Result emulated(const Trees& t) {
+  const auto batch = static_cast<int32_t>(t.position.size());
+  const auto begin = Buffer<int32_t>::input("tree_begin", t.begin),
+             token = Buffer<int32_t>::input("token", t.token),
+             parent = Buffer<int32_t>::input("parent", t.parent),
+             scheme = Buffer<int32_t>::input("scheme", t.scheme),
+             q_row = Buffer<int32_t>::input("q_row", t.q_row),
+             position = Buffer<int32_t>::input("position", t.position);
+  const auto p = Buffer<float>::input("p", t.p), q = Buffer<float>::input("q", t.q);
+  const auto seed = Buffer<uint64_t>::input("seed", t.seed);
+  const Buffer<int32_t> path("path", std::vector<int32_t>(t.token.size(), kOld));
+  const auto accept_len = Buffer<int32_t>::output("accept_len", batch),
+             bonus = Buffer<int32_t>::output("bonus", batch);
+  const VerifySamplingArgs args{begin.data(),  token.data(), parent.data(),     p.data(),
+                                scheme.data(), q.data(),     q_row.data(),      position.data(),
+                                seed.data(),   path.data(),  accept_len.data(), bonus.data(),
+                                batch,         t.vocab};
+  const auto workspace =
+      Buffer<double>::output("workspace", verify_sampling_workspace_bytes(args) / sizeof(double));
+  cuda_verify_sampling(args, workspace.data(), nullptr);
+  return {path.values(), accept_len.values(), bonus.values()};
+}
+
+}  // namespace
+
+TEST(equals_the_cpu_for_every_scheme_and_vocabulary) {
+  std::mt19937 random(static_cast<uint32_t>(check::seed()));
+  int accepted = 0, rejected = 0;
+  for (const int32_t vocab : {5, 31, 33, 1023, 1025, 3000}) {
+    Trees trees(vocab);
+    for (const int tree_len : {1, 2, 5, 9, 9, 20}) trees.add(tree_len, random);
+    const Result want = on_cpu(trees);
+    for (const int32_t len : want.accept_len) (len > 0 ? accepted : rejected) += 1;
+    for_each_order([&](const char* order) {
+      CHECK_MSG(emulated(trees) == want, "%s: vocab %d: differs from the CPU", order, vocab);
+    });
+  }
+  CHECK_MSG(accepted > 3 && rejected > 8, "%d accepted, %d rejected", accepted, rejected);
+}
+
+TEST(equals_the_cpu_for_many_small_trees) {
+  std::mt19937 random(static_cast<uint32_t>(check::seed()));
+  Trees trees(6);
+  for (int i = 0; i < 250; ++i) trees.add(8, random);
+  CHECK(emulated(trees) == on_cpu(trees));
+}
+
+TEST(laws_that_are_none_end_the_walk) {
+  std::mt19937 random(static_cast<uint32_t>(check::seed()));
+  for (int kind = 0; kind < 3; ++kind) {
+    Trees trees(40);
+    trees.add(6, random);
+    if (kind == 0) std::fill(trees.p.begin(), trees.p.end(), 0.0f);
+    if (kind == 1) std::fill(trees.p.begin(), trees.p.end(), std::nanf(""));
+    if (kind == 2) std::fill(trees.q.begin(), trees.q.end(), 0.0f), trees.scheme[0] = 1;
+    const Result got = emulated(trees);
+    CHECK(got.accept_len[0] >= 0 && got.accept_len[0] < 6);
+    CHECK_EQ(got.bonus[0], -1);
+  }
+}
