@@ -36,6 +36,12 @@ size_t sample_workspace_bytes(const SampleArgs& args);
 void cuda_verify_sampling(const VerifySamplingArgs& args, void* workspace, simt::Stream stream);
 size_t verify_sampling_workspace_bytes(const VerifySamplingArgs& args);
 
+/** Workspace is tree_attention_workspace_bytes, aligned to 16 bytes; head_dim is at most 256. */
+void cuda_tree_attention(const TreeAttentionArgs& args, void* workspace, simt::Stream stream);
+
+/** Follows from rows, num_q_heads, head_dim, max_pages, page_size and max_depth, and grows with each. */
+size_t tree_attention_workspace_bytes(const TreeAttentionArgs& args);
+
 }  // namespace espalier
 
 #endif

@@ -12,6 +12,7 @@
 #define SIMT_DEVICE __device__ __forceinline__       // a primitive, or a helper of a kernel
 #define SIMT_HOST_DEVICE __host__ __device__ inline  // for use on both sides
 #define SIMT_UNROLL _Pragma("unroll")
+#define SIMT_NO_UNROLL _Pragma("unroll 1")  // for loops whose copies would cost registers
 
 #else
 
@@ -21,6 +22,7 @@
 #define SIMT_DEVICE inline
 #define SIMT_HOST_DEVICE inline
 #define SIMT_UNROLL
+#define SIMT_NO_UNROLL
 
 #include "simt/emulated.h"
 

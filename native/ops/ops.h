@@ -134,6 +134,7 @@ struct TreeAttentionArgs {
   float* out;  // [rows, num_q_heads, head_dim]
   int64_t rows;
   int32_t max_pages, max_depth, page_size, num_q_heads, num_kv_heads, head_dim;
+  int32_t batch;
 };
 
 struct TopKArgs {

@@ -485,6 +485,7 @@ espalier_status espalier_tree_attention(
     args.page_size = bounded(cache.page_size, 1);
     args.max_pages = bounded(max_pages, 0);
     args.max_depth = bounded(max_depth, 0, INT32_MAX / 2);
+    args.batch = bounded(batch, 0);
     if (!std::isfinite(scale)) {
       fail(
           ESPALIER_INVALID_ARGUMENT, "scale = %g, expected a finite number",

@@ -351,6 +351,7 @@ void Session::place(const Batch& batch, int32_t from, int32_t rows) {
   attention_.rows = rows;
   attention_.max_pages = max_pages;
   attention_.max_depth = max_depth;
+  attention_.batch = batch.size();
 }
 
 int32_t Session::step_rows(int32_t num_nodes) const {
