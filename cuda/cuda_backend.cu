@@ -178,9 +178,15 @@ class CudaBackend final : public Backend {
   void rms_norm(const RmsNormArgs& args) override {
     attempt([&] { cuda_rms_norm(args, stream_); });
   }
-  void skinny_gemm(const SkinnyGemmArgs&) override { missing("skinny_gemm"); }
+  void skinny_gemm(const SkinnyGemmArgs& args) override {
+    attempt([&] { cuda_skinny_gemm(args, workspace(cuda_skinny_gemm_workspace(args)), stream_); });
+  }
   void rope_and_append(const RopeAndAppendArgs&) override { missing("rope_and_append"); }
-  void tree_attention(const TreeAttentionArgs&) override { missing("tree_attention"); }
+  void tree_attention(const TreeAttentionArgs& args) override {
+    attempt([&] {
+      cuda_tree_attention(args, workspace(tree_attention_workspace_bytes(args)), stream_);
+    });
+  }
   void top_k(const TopKArgs& args) override {
     attempt([&] { cuda_top_k(args, workspace(top_k_workspace_bytes(args)), stream_); });
   }

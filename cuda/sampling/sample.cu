@@ -323,7 +323,7 @@ __device__ void find_bin(
   if (simt::thread() == 0) w.state[row.r] = found;
 }
 
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)  // so many that no register is spilled
     sample_select_kernel(SampleArgs args, Workspace w, Goal goal, int level, float unit) {
   SIMT_SHARED(uint32_t[kBins], low);
   SIMT_SHARED(uint32_t[kBins], high);
