@@ -181,7 +181,9 @@ class CudaBackend final : public Backend {
   void skinny_gemm(const SkinnyGemmArgs& args) override {
     attempt([&] { cuda_skinny_gemm(args, workspace(cuda_skinny_gemm_workspace(args)), stream_); });
   }
-  void rope_and_append(const RopeAndAppendArgs&) override { missing("rope_and_append"); }
+  void rope_and_append(const RopeAndAppendArgs& args) override {
+    attempt([&] { cuda_rope_and_append(args, stream_); });
+  }
   void tree_attention(const TreeAttentionArgs& args) override {
     attempt([&] {
       cuda_tree_attention(args, workspace(tree_attention_workspace_bytes(args)), stream_);
@@ -245,10 +247,6 @@ class CudaBackend final : public Backend {
     if (failure_.status != ESPALIER_OK) return;
     failure_.status = status;
     std::snprintf(failure_.text, sizeof failure_.text, "%s", text);
-  }
-
-  void missing(const char* op) {
-    attempt([&] { throw Unsupported(std::string(op) + " has no CUDA kernel in this build"); });
   }
 
   void wait() {

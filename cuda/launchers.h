@@ -20,6 +20,7 @@ void cuda_embed(const EmbedArgs& args, simt::Stream stream);
 void cuda_verify(const VerifyArgs& args, simt::Stream stream);
 void cuda_commit_kv(const CommitKvArgs& args, simt::Stream stream);
 void cuda_rms_norm(const RmsNormArgs& args, simt::Stream stream);
+void cuda_rope_and_append(const RopeAndAppendArgs& args, simt::Stream stream);
 
 /** Workspace is top_k_workspace_bytes, aligned to 8 bytes. */
 void cuda_top_k(const TopKArgs& args, void* workspace, simt::Stream stream);

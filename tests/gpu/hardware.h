@@ -52,7 +52,9 @@ class Buffer {
     return buffer;
   }
   static Buffer output(const char* name, size_t num) { return Buffer(name, num, 0xff); }
-  static Buffer sparse(const char* name, size_t num) { return Buffer(name, num, 0); }
+  static Buffer sparse(const char* name, size_t num, bool /*read_only*/ = false) {
+    return Buffer(name, num, 0);
+  }
 
   Buffer(Buffer&& other) noexcept
       : name_(other.name_),

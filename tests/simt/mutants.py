@@ -17,6 +17,15 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 # (kernel, what the bug is, the text, what it becomes)
 MUTANTS = [
+    ("kv/rope_and_append", "turned the other way", "a * cos[i] - b * sin[i]", "a * cos[i] + b * sin[i]"),
+    ("kv/rope_and_append", "angles of the first row", "args.cos_sin + row * head_dim", "args.cos_sin"),
+    ("kv/rope_and_append", "slot of the row's number", "int64_t{args.slot[row]} * args.num_kv_heads", "row * args.num_kv_heads"),
+    ("kv/rope_and_append", "offset in 32 bits", "int64_t{args.slot[row]} * args.num_kv_heads + head) * head_dim", "static_cast<int32_t>(static_cast<uint32_t>((args.slot[row] * args.num_kv_heads + head) * static_cast<uint32_t>(head_dim)))) * 1"),
+    ("kv/rope_and_append", "weights of the first half twice", "weight_of(norm, i + half)", "weight_of(norm, i)"),
+    ("kv/rope_and_append", "squares of the first half", "    sum = simt::fma(x[i + half], x[i + half], sum);\n", ""),
+    ("kv/rope_and_append", "a warp past the last head", "if (row >= args.rows) return;", ""),
+    ("kv/rope_and_append", "V of the next head", "args.v[from + i]", "args.v[from ^ head_dim]"),
+    ("kv/rope_and_append", "eps left out", "mean + norm.eps", "mean"),
     ("sampling/verify", "one tree too far", "tree_begin[simt::block() + 1] - first", "tree_begin[simt::block() + 1]"),
     ("sampling/verify", "last node dropped", "for (int tile = 0; tile < tree_len;", "for (int tile = 0; tile + 1 < tree_len;"),
     ("sampling/verify", "node past the tree", "i < tree_len ? token[first + i] : 0", "token[first + i]"),
