@@ -52,7 +52,7 @@ inline int64_t packed_bytes(int64_t n, int64_t k) {
 inline void pack(const void* rows, int64_t n, int64_t k, void* packed) {
   const auto* from = static_cast<const uint16_t*>(rows);
   auto* to = static_cast<uint16_t*>(packed);
-  std::memset(to, 0, static_cast<size_t>(packed_bytes(n, k)));
+  std::fill_n(to, packed_bytes(n, k) / 2, uint16_t{0});
   for (int64_t row = 0; row < n; ++row) {
     for (int64_t col = 0; col < k; col += kBlockCols) {
       std::copy_n(
