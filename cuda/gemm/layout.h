@@ -11,7 +11,6 @@
 #define ESPALIER_CUDA_GEMM_LAYOUT_H
 
 #include <algorithm>
-#include <cstring>
 
 #include "simt/target.h"
 

@@ -258,7 +258,7 @@ struct Problem {
 };
 
 inline bool same_bits(const float* a, const float* b, int64_t count) {
-  return std::memcmp(a, b, static_cast<size_t>(count) * sizeof(float)) == 0;
+  return count == 0 || std::memcmp(a, b, static_cast<size_t>(count) * sizeof(float)) == 0;
 }
 
 inline bool same_bits(const Vector& a, const Vector& b) {
