@@ -25,6 +25,8 @@ public final class InformationSurplus {
   /** Probabilities below this count as this. */
   private static final double LEAST = 1e-30;
 
+  private static final float[] NO_STATE = new float[0];
+
   /**
    * One text.
    *
@@ -145,7 +147,7 @@ public final class InformationSurplus {
                 () ->
                     new IllegalArgumentException("texts to learn from = 0 tokens, expected some"));
     List<List<Place>> blind = measure(offset, 0, train, heldOut);
-    List<List<Place>> draft = measure(offset, hidden, train, heldOut);
+    List<List<Place>> draft = measure(offset, hidden, normalised(train), normalised(heldOut));
     List<Place> all = draft.stream().flatMap(List::stream).toList();
     if (all.isEmpty()) {
       throw new IllegalArgumentException(
@@ -205,10 +207,24 @@ public final class InformationSurplus {
   }
 
   private static float[] state(Text text, int t, int hidden) {
-    if (hidden == 0) {
-      return new float[0];
-    }
-    float[] state = text.state()[t];
+    return hidden == 0 ? NO_STATE : text.state()[t];
+  }
+
+  /** The texts with states of root mean square 1, so that layers of any scale train alike. */
+  private static List<Text> normalised(List<Text> texts) {
+    return texts.stream()
+        .map(
+            text ->
+                new Text(
+                    text.token(),
+                    Arrays.stream(text.state())
+                        .map(InformationSurplus::normalised)
+                        .toArray(float[][]::new),
+                    text.law()))
+        .toList();
+  }
+
+  private static float[] normalised(float[] state) {
     double squares = 0;
     for (float value : state) {
       squares += value * value;
