@@ -3,9 +3,7 @@
 // Math    native/cpu/verify_sampling.cpp
 // Shapes  tree_begin [batch + 1], token, parent, scheme, q_row, path [num_nodes], p [num_nodes,
 //         vocab], q [rows, vocab], position, accept_len, bonus [batch], seed [batch, 2]
-// Needs   workspace of verify_sampling_workspace_bytes, aligned to 8 bytes; parent[i] < i. Laws are not
-//         checked: where one is no law, or the q of a drawn token is 0, the walk ends, and the bonus
-//         token is -1 if nothing is left to draw from
+// Needs   workspace of verify_sampling_workspace_bytes, aligned to 8 bytes; parent[i] < i
 // Launch  grid batch, block 1024: one block for a tree; the laws at work lie in the workspace
 // Rows    sums have the order of ops/lanes.h; numbers are keyed by seed, stream, position and rank
 // Bytes   for each node of the walk 12 * vocab, and 40 * vocab for each child of it that is rejected after
@@ -15,6 +13,7 @@
 //         2402.12374
 #include "launchers.h"
 #include "ops/lanes.h"
+#include "ops/law.h"
 #include "ops/philox.h"
 #include "simt/simt.h"
 
@@ -43,14 +42,15 @@ __device__ double add_up(double sum, Sums* sums) {
   return sum_of_groups(sums->group);
 }
 
-/** Takes a law as it is. A thread reads and writes its own weights only, here and below. */
-__device__ void assign(const float* p, int32_t vocab, Law* law, Sums* sums) {
+/** Takes a law as it is; false where it is none. A thread reads and writes its own weights only, here and below. */
+__device__ bool assign(const float* p, int32_t vocab, Law* law, Sums* sums) {
   double sum = 0;
   for (int32_t x = simt::thread(); x < vocab; x += kLanes) {
-    law->weight[x] = p[x];
-    sum += static_cast<double>(p[x]);
+    law->weight[x] = law_term(p[x]);
+    sum += law->weight[x];
   }
   law->mass = add_up(sum, sums);
+  return is_law(law->mass);
 }
 
 __device__ void remove(int32_t token, int32_t vocab, Law* law, Sums* sums) {
@@ -97,20 +97,20 @@ __global__ void __launch_bounds__(kLanes)
     accepted = false;
     const int64_t row = first + node;
     const float* law = args.p + row * args.vocab;
-    assign(law, args.vocab, &p, &p_sums);
+    broken = !assign(law, args.vocab, &p, &p_sums);
     const int32_t scheme = args.scheme[row];
     bool drafted = false;  // whether q is set
     int32_t rank = 0;
-    for (int32_t i = node + 1; i < tree_len; ++i) {  // the same steps in all threads
+    for (int32_t i = node + 1; i < tree_len && !broken; ++i) {  // the same steps in all threads
       if (args.parent[first + i] != node) continue;
       const int32_t x = args.token[first + i];
       const double u = number(rank++, Purpose::kAccept);
       if (scheme != ESPALIER_POINT_MASS && !drafted) {
-        assign(args.q + int64_t{args.q_row[row]} * args.vocab, args.vocab, &q, &q_sums);
+        broken = !assign(args.q + int64_t{args.q_row[row]} * args.vocab, args.vocab, &q, &q_sums);
         drafted = true;
       }
       const double of_q = scheme == ESPALIER_POINT_MASS ? 1.0 : probability(q, x);
-      broken = !(of_q > 0);
+      broken = broken || !(of_q > 0);
       if (broken) break;
       const double of_p = probability(p, x);
       if (u < of_p / of_q) {

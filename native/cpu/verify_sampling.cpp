@@ -6,7 +6,8 @@
 //           without replacement  accept when u < P(x) / Q(x); else P = relu(P - Q), then Q(x) = 0
 //         with P and Q renormalised after each change; an accepted child is the next node; when
 //         none is accepted, or there is none, the bonus token is drawn from P. A P without mass
-//         left starts again as p (then p was q)
+//         left starts again as p (then p was q). Where p or q is no law, or Q(x) is 0, the walk
+//         ends with the bonus token -1
 // Shapes  tree_begin [batch + 1], token, parent, scheme, q_row, path [num_nodes], p [num_nodes,
 //         vocab], q [rows, vocab], position, accept_len, bonus [batch], seed [batch, 2]
 // Rows    the numbers u are keyed by seed, stream, position of the node and rank of the child among
@@ -17,13 +18,12 @@
 //         2402.12374
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <vector>
 
 #include "cpu/cpu_backend.h"
 #include "ops/lanes.h"
+#include "ops/law.h"
 #include "ops/philox.h"
-#include "runtime/status.h"
 
 namespace espalier {
 namespace {
@@ -34,9 +34,12 @@ struct Law {
   std::array<double, kLaneGroups> group{};
   double mass = 0;
 
-  void assign(const float* p, int32_t vocab) {
-    weight.assign(p, p + vocab);
+  /** Takes a law as it is; false where it is none. */
+  bool assign(const float* p, int32_t vocab) {
+    weight.resize(static_cast<size_t>(vocab));
+    std::transform(p, p + vocab, weight.begin(), law_term);
     add_up();
+    return is_law(mass);
   }
   void add_up() {
     lane.assign(kLanes, 0);
@@ -69,23 +72,6 @@ struct Law {
   }
 };
 
-void check_law(const char* name, const float* law, int32_t vocab, int64_t row) {
-  double mass = 0;
-  for (int32_t x = 0; x < vocab; ++x) {
-    if (!(law[x] >= 0 && law[x] <= 2)) {
-      fail(
-          ESPALIER_INVALID_ARGUMENT, "%s[%lld, %d] = %g, expected a probability", name,
-          static_cast<long long>(row), x, static_cast<double>(law[x]));
-    }
-    mass += law[x];
-  }
-  if (!(std::fabs(mass - 1) <= 1e-3)) {
-    fail(
-        ESPALIER_INVALID_ARGUMENT, "sum of %s[%lld] = %g, expected 1", name,
-        static_cast<long long>(row), mass);
-  }
-}
-
 class Walk {
  public:
   Walk(const VerifySamplingArgs& args, int32_t b)
@@ -105,22 +91,20 @@ class Walk {
   int32_t bonus = -1;
 
  private:
-  /** The accepted child of a node, or -1 after drawing the bonus token. */
+  /** The accepted child of a node, or -1 at the end, where the bonus token is drawn. */
   int32_t step(int32_t node) {
     const int64_t row = first_ + node;
     const float* law = args_.p + row * args_.vocab;
-    check_law("p", law, args_.vocab, row);
-    p_.assign(law, args_.vocab);
+    if (!p_.assign(law, args_.vocab)) return -1;
     bool drafted = false;  // whether q_ is set
     int32_t rank = 0;
     for (int32_t i = node + 1; i < tree_len_; ++i) {
       if (args_.parent[first_ + i] != node) continue;
       if (!drafted && args_.scheme[row] != ESPALIER_POINT_MASS) {
-        const int64_t q_row = args_.q_row[row];
-        check_law("q", args_.q + q_row * args_.vocab, args_.vocab, q_row);
-        q_.assign(args_.q + q_row * args_.vocab, args_.vocab);
+        if (!q_.assign(args_.q + int64_t{args_.q_row[row]} * args_.vocab, args_.vocab)) return -1;
         drafted = true;
       }
+      if (drafted && !(q_.probability(args_.token[first_ + i]) > 0)) return -1;
       if (accepts(row, i, rank++)) {
         path.push_back(i);
         return i;
@@ -140,14 +124,7 @@ class Walk {
       p_.remove(x);
       return false;
     }
-    const double q = q_.probability(x);
-    if (!(q > 0)) {
-      fail(
-          ESPALIER_INVALID_ARGUMENT,
-          "q of token %d of node %d of tree %d = 0, expected the law that it was drawn from", x, i,
-          b_);
-    }
-    if (u < p_.probability(x) / q) return true;
+    if (u < p_.probability(x) / q_.probability(x)) return true;
     for (int32_t t = 0; t < args_.vocab; ++t) {
       const double rest = p_.probability(t) - q_.probability(t);
       residual_[t] = rest > 0 ? rest : 0;
@@ -172,19 +149,15 @@ class Walk {
 }  // namespace
 
 void CpuBackend::verify_sampling(const VerifySamplingArgs& args) {
-  // Nothing is written before every tree is known to be sound.
-  std::vector<Walk> walks;
-  walks.reserve(args.batch);
-  for (int32_t b = 0; b < args.batch; ++b) walks.emplace_back(args, b);
   pool_.parallel_for(args.batch, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t b = begin; b < end; ++b) walks[b].run();
+    for (int64_t b = begin; b < end; ++b) {
+      Walk walk(args, static_cast<int32_t>(b));
+      walk.run();
+      std::copy(walk.path.begin(), walk.path.end(), args.path + args.tree_begin[b]);
+      args.accept_len[b] = static_cast<int32_t>(walk.path.size());
+      args.bonus[b] = walk.bonus;
+    }
   });
-  for (int32_t b = 0; b < args.batch; ++b) {
-    int32_t* path = args.path + args.tree_begin[b];
-    for (size_t i = 0; i < walks[b].path.size(); ++i) path[i] = walks[b].path[i];
-    args.accept_len[b] = static_cast<int32_t>(walks[b].path.size());
-    args.bonus[b] = walks[b].bonus;
-  }
 }
 
 }  // namespace espalier

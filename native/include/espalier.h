@@ -311,6 +311,8 @@ ESPALIER_API espalier_status espalier_session_verify(
  *   accept_len  [batch]         i32   out
  *   bonus       [batch]         i32   out: the token after the last accepted node
  *
+ * A q that is no law, or is 0 at a child that was drawn from it, is ESPALIER_INVALID_ARGUMENT where the walk meets it.
+ *
  * Source: Leviathan et al., arXiv 2211.17192; SpecInfer; Sequoia, arXiv 2402.12374.
  */
 ESPALIER_API espalier_status espalier_session_verify_sampling(
@@ -531,7 +533,11 @@ ESPALIER_API espalier_status espalier_verify(
  *   seed        [batch, 2]          u64   seed and stream of each tree's noise
  *   path        [num_nodes]         i32   out
  *   accept_len  [batch]             i32   out
- *   bonus       [batch]             i32   out
+ *   bonus       [batch]             i32   out: -1 where the walk met a p or q that is no law (values from 0 to 1, sum 1
+ *                                         within 1e-3), or a child whose q is 0: path and accept_len end there
+ *
+ * Both backends agree. What is in a law is found out on the way and cannot be refused before, so look at bonus;
+ * espalier_session_verify_sampling does.
  */
 ESPALIER_API espalier_status espalier_verify_sampling(
     espalier_context* ctx, const espalier_buffer* tree_begin, const espalier_buffer* token,

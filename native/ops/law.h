@@ -6,6 +6,8 @@
 #ifndef ESPALIER_OPS_LAW_H
 #define ESPALIER_OPS_LAW_H
 
+#include <cmath>
+
 #include "espalier.h"
 #include "ops/elementary.h"
 
@@ -63,6 +65,12 @@ ESPALIER_SHARED int64_t units_of(float weight, float unit) {
 ESPALIER_SHARED int64_t wanted_units(int64_t mass, float top_p) {
   return static_cast<int64_t>(static_cast<double>(mass) * static_cast<double>(top_p));
 }
+
+/** What a token of a law adds to its mass: a value that is no probability makes it NaN. */
+ESPALIER_SHARED double law_term(float p) { return p >= 0 && p <= 2 ? static_cast<double>(p) : NAN; }
+
+/** Whether numbers with that mass are a law, up to rounding. */
+ESPALIER_SHARED bool is_law(double mass) { return mass >= 1 - 1e-3 && mass <= 1 + 1e-3; }
 
 /** A mass in weights, to divide by. */
 ESPALIER_SHARED float mass_of(int64_t units, float unit) {

@@ -177,7 +177,7 @@ struct VerifySamplingArgs {
   const int32_t* position;  // [batch]
   const uint64_t* seed;     // [batch, 2]
   int32_t *path, *accept_len;
-  int32_t* bonus;  // [batch] -1 where a law is none, on a backend that cannot refuse it
+  int32_t* bonus;  // [batch] -1 where the walk met a law that is none
   int32_t batch, vocab;
 };
 

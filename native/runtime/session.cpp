@@ -792,7 +792,9 @@ void Session::verify_sampling(
     if (result[2 * n + batch + b] >= 0) continue;
     fail(
         ESPALIER_INVALID_ARGUMENT,
-        "q of a drawn token of tree %zu = 0, expected the law that it was drawn from", b);
+        "q of tree %zu is no law, or 0 at a token that was drawn from it, expected the law of the "
+        "draw",
+        b);
   }
   for (size_t b = 0; b < batch; ++b) {
     const size_t first = static_cast<size_t>(batch_.tree_begin[b]);

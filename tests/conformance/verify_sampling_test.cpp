@@ -375,20 +375,47 @@ TEST(bad_arguments_are_refused_and_outputs_are_untouched) {
     CHECK(r.path == Ints(r.path.size(), -7));
     CHECK(r.accept_len == Ints(1, -7) && r.bonus == Ints(1, -7));
   };
-  refuses(
-      tree(ESPALIER_WITH_REPLACEMENT, {0, 0.5, 0.5}, {0}),
-      "q of token 0 of node 1 of tree 0 = 0, expected the law that it was drawn from");
   refuses(tree(3, p, {0}), "scheme[0] = 3, expected 0 <= scheme < number of schemes = 3");
   refuses(tree(ESPALIER_POINT_MASS, p, {3}), "token[1] = 3, expected 0 <= token < vocab = 3");
   Batch b = tree(ESPALIER_WITH_REPLACEMENT, p, {0});
   b.q_row[0] = 1;
   refuses(b, "q_row[0] = 1, expected 0 <= q_row < rows = 1");
-  b = tree(ESPALIER_WITH_REPLACEMENT, p, {0});
-  b.q[1] = kNan;
-  refuses(b, "q[0, 1] = nan, expected a probability");
-  b = tree(ESPALIER_POINT_MASS, p, {0});
-  b.p[0] = 0.25f;
-  refuses(b, "sum of p[0] = 0.75, expected 1");
-  b.p = Vector(b.p.size(), 0);
-  refuses(b, "sum of p[0] = 0, expected 1");
+}
+
+TEST(a_law_that_is_none_gives_the_bonus_token_minus_1_and_leaves_other_trees_alone) {
+  const Context ctx;
+  const Law p = {0.5, 0.25, 0.25}, sure = {0, 1, 0};
+  const auto bonus_of = [&](int scheme, const Law& root_p, const Law& q) {
+    Batch b(3);
+    for (const bool sound : {true, false, true}) {
+      b.add_node(0, -1, sound ? p : root_p, scheme, sound ? p : q);
+      b.add_node(1, 0, p, ESPALIER_POINT_MASS, {});
+      b.end_tree(0, 1, 1);
+    }
+    const Batch::Result r = b.run(ctx);
+    ok(r.status);
+    CHECK(r.bonus[0] >= 0 && r.bonus[2] == r.bonus[0] && r.accept_len[2] == r.accept_len[0]);
+    if (r.bonus[1] < 0) CHECK(r.accept_len[1] == 0 && r.path[2] == -7 && r.path[3] == -7);
+    return r.bonus[1];
+  };
+  const int drawn = ESPALIER_WITH_REPLACEMENT;
+  CHECK(bonus_of(drawn, p, p) >= 0);
+  CHECK(bonus_of(drawn, {0.5, 0.25, 0.2505}, p) >= 0);  // within 1e-3
+  CHECK_EQ(bonus_of(drawn, {0.5, 0.25, 0.252}, p), -1);
+  CHECK_EQ(bonus_of(drawn, {0.5, 0, 0.25}, p), -1);
+  CHECK_EQ(bonus_of(drawn, {0, 0, 0}, p), -1);
+  CHECK_EQ(bonus_of(drawn, {1.5, -0.5, 0}, p), -1);
+  CHECK_EQ(bonus_of(drawn, {kNan, 0.5, 0.5}, p), -1);
+  CHECK_EQ(bonus_of(drawn, p, {0.5, kNan, 0.5}), -1);
+  CHECK_EQ(bonus_of(drawn, p, {0.5, kInf, 0.5}), -1);
+  CHECK_EQ(bonus_of(drawn, p, {0.5, 0, 0.5}), -1);              // the child has token 1
+  CHECK(bonus_of(ESPALIER_POINT_MASS, p, {0.5, 0, 0.5}) >= 0);  // no q
+  // The walk ends where it meets the law, behind what it accepted.
+  Batch b(3);
+  b.add_node(0, -1, sure, ESPALIER_POINT_MASS, {});
+  b.add_node(1, 0, {0, 0, 0}, ESPALIER_POINT_MASS, {});
+  b.end_tree(0, 1, 1);
+  const Batch::Result r = b.run(ctx);
+  ok(r.status);
+  CHECK(r.accept_len[0] == 1 && r.path[0] == 1 && r.bonus[0] == -1);
 }

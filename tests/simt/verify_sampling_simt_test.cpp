@@ -135,14 +135,22 @@ TEST(equals_the_cpu_for_many_small_trees) {
 
 TEST(laws_that_are_none_end_the_walk) {
   std::mt19937 random(static_cast<uint32_t>(check::seed()));
-  for (int kind = 0; kind < 3; ++kind) {
+  int broken = 0, sound = 0;
+  for (int kind = 0; kind < 7; ++kind) {
     Trees trees(40);
-    trees.add(6, random);
-    if (kind == 0) std::fill(trees.p.begin(), trees.p.end(), 0.0f);
-    if (kind == 1) std::fill(trees.p.begin(), trees.p.end(), std::nanf(""));
-    if (kind == 2) std::fill(trees.q.begin(), trees.q.end(), 0.0f), trees.scheme[0] = 1;
-    const Result got = emulated(trees);
-    CHECK(got.accept_len[0] >= 0 && got.accept_len[0] < 6);
-    CHECK_EQ(got.bonus[0], -1);
+    for (int i = 0; i < 4; ++i) trees.add(6, random);
+    std::vector<float>& laws = kind % 2 == 0 ? trees.p : trees.q;
+    const auto half = laws.begin() + static_cast<ptrdiff_t>(laws.size() / 2);  // of two trees
+    if (kind < 2) std::fill(half, laws.end(), 0.0f);
+    if (kind == 2 || kind == 3) std::fill(half, laws.end(), std::nanf(""));
+    if (kind == 4) *half = -0.5f, half[1] += 0.5f;
+    if (kind == 5) std::for_each(half, laws.end(), [](float& q) { q *= 1.1f; });
+    if (kind == 6) std::for_each(half, laws.end(), [](float& p) { p *= 0.99f; });
+    if (kind % 2 != 0) std::fill(trees.scheme.begin(), trees.scheme.end(), 1);
+    const Result want = on_cpu(trees);
+    CHECK_MSG(emulated(trees) == want, "kind %d: differs from the CPU", kind);
+    for (const int32_t bonus : want.bonus) (bonus < 0 ? broken : sound) += 1;
+    CHECK(want.bonus[0] >= 0 && want.bonus[1] >= 0 && want.bonus[2] < 0);
   }
+  CHECK_MSG(broken >= 7 && sound >= 14, "%d broken, %d sound", broken, sound);
 }
