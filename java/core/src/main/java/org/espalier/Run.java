@@ -16,13 +16,18 @@ final class Run implements Context {
   private final @Nullable DraftLaws laws;
   private final @Nullable TokenDecoder decoder;
   private final StopText stops;
-  private final List<Integer> endTokens;
+  private final int[] endTokens;
   private final StatsCounter counter = new StatsCounter();
   private final int promptTokens;
   private final StringBuilder text = new StringBuilder();
 
   private int[] tokens;
   private int length;
+
+  /** Tokens before this one are in the text. */
+  private int decoded;
+
+  private boolean textFinished;
   private int maxNodes;
   private int chunkBegin;
   private int chunkTextBegin;
@@ -44,10 +49,11 @@ final class Run implements Context {
     this.laws = laws;
     this.decoder = session.model().findTokenizer().map(Tokenizer::newDecoder).orElse(null);
     this.stops = new StopText(options.stopStrings());
-    this.endTokens = session.model().endTokens();
+    this.endTokens = session.model().endTokens().stream().mapToInt(Integer::intValue).toArray();
     this.promptTokens = prompt.length;
     this.tokens = Arrays.copyOf(prompt, prompt.length + 64);
     this.length = prompt.length;
+    this.decoded = prompt.length;
     this.chunkBegin = prompt.length;
   }
 
@@ -141,9 +147,6 @@ final class Run implements Context {
       emitted++;
     }
     counter.pass(tree, emitted, Math.min(emitted, verdict.acceptLen()));
-    if (finishReason != null) {
-      finishText();
-    }
     return verdict.cutTo(emitted - 1, tree);
   }
 
@@ -152,12 +155,12 @@ final class Run implements Context {
       tokens = Arrays.copyOf(tokens, 2 * length);
     }
     tokens[length++] = token;
-    if (endTokens.contains(token)) {
+    if (isEnd(token)) {
       finishReason = FinishReason.END;
       return;
     }
-    if (decoder != null) {
-      text.append(stops.next(decoder.next(token)));
+    if (!options.stopStrings().isEmpty()) {
+      updateText();
     }
     if (stops.found()) {
       finishReason = FinishReason.STOP;
@@ -168,11 +171,33 @@ final class Run implements Context {
     }
   }
 
-  /** Shows what was held back: incomplete characters, the beginning of a stop string. */
-  private void finishText() {
-    if (decoder != null && !stops.found()) {
-      text.append(stops.next(decoder.finish()));
-      text.append(stops.finish());
+  private boolean isEnd(int token) {
+    for (int end : endTokens) {
+      if (token == end) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /**
+   * Brings the text up to the last token, an end token left out. A finished run shows what was held
+   * back too: incomplete characters, the beginning of a stop string.
+   */
+  private void updateText() {
+    if (decoder == null) {
+      return;
+    }
+    int end = finishReason == FinishReason.END ? length - 1 : length;
+    while (decoded < end) {
+      text.append(stops.next(decoder.next(tokens[decoded++])));
+    }
+    if (finishReason != null && !textFinished) {
+      textFinished = true;
+      if (!stops.found()) {
+        text.append(stops.next(decoder.finish()));
+        text.append(stops.finish());
+      }
     }
   }
 
@@ -180,12 +205,12 @@ final class Run implements Context {
   void cancel() {
     if (finishReason == null) {
       finishReason = FinishReason.CANCELLED;
-      finishText();
     }
   }
 
   /** What was emitted since the last chunk; empty when nothing was. */
   Optional<TokenChunk> nextChunk() {
+    updateText();
     if (chunkBegin == length && chunkTextBegin == text.length()) {
       return Optional.empty();
     }
@@ -208,6 +233,7 @@ final class Run implements Context {
     if (finishReason == null) {
       throw new IllegalStateException("the generation is not finished");
     }
+    updateText();
     SpeculationStats stats = counter.stats(draftNanos, verifyNanos, otherNanos, prefillNanos);
     return new GenerationResult(
         text.toString(), ids(promptTokens), promptTokens, finishReason, stats);

@@ -448,6 +448,10 @@ public final class Session implements AutoCloseable {
     int first = inBatch(tree, 0);
     int nodes = treeLen(tree);
     checkRoom("out", out.length, nodes * count);
+    if (count == topK) {
+      System.arraycopy(topToken, first * topK, out, 0, nodes * topK);
+      return;
+    }
     for (int i = 0; i < nodes; i++) {
       System.arraycopy(topToken, (first + i) * topK, out, i * count, count);
     }

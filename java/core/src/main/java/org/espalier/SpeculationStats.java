@@ -15,7 +15,8 @@ import java.util.List;
  *     accepted a node of that depth
  * @param draftNanos time in the drafter, in nanoseconds
  * @param verifyNanos time in forward, verify and commit of the target, in nanoseconds
- * @param otherNanos rest of the time since the prompt was read, in nanoseconds
+ * @param otherNanos rest of the steps' time since the prompt was read, in nanoseconds; text is made
+ *     of the tokens when it is asked for, between steps, unless there are stop strings
  * @param prefillNanos time to read the prompt, in nanoseconds
  */
 public record SpeculationStats(

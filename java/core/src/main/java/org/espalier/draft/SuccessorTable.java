@@ -27,6 +27,11 @@ final class SuccessorTable {
     return successor[token * k + rank];
   }
 
+  /** Whether the row was written: the most likely tokens are all different. */
+  boolean isSeen(int token) {
+    return k == 1 || get(token, 0) != get(token, 1);
+  }
+
   /** Writes a token's row: the k tokens from {@code top[from]} on. */
   void put(int token, int[] top, int from) {
     System.arraycopy(top, from, successor, token * k, k);

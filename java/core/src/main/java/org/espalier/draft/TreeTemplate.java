@@ -31,6 +31,9 @@ public final class TreeTemplate {
   private final int[] rank;
   private final int[] depth;
 
+  /** First child of each node; the children of a node lie before the next node's. */
+  private final int[] firstChild;
+
   private TreeTemplate(List<List<Integer>> paths) {
     Map<List<Integer>, Integer> index = new HashMap<>();
     List<List<Integer>> sorted = new ArrayList<>(paths);
@@ -45,6 +48,7 @@ public final class TreeTemplate {
     parent = new int[sorted.size()];
     rank = new int[sorted.size()];
     depth = new int[sorted.size()];
+    firstChild = new int[sorted.size() + 1];
     parent[0] = -1;
     index.put(List.of(), 0);
     for (int i = 1; i < sorted.size(); i++) {
@@ -57,6 +61,12 @@ public final class TreeTemplate {
       parent[i] = up;
       depth[i] = path.size();
       rank[i] = Checks.inRange("tree rank", path.get(path.size() - 1), 0, MAX_RANK);
+    }
+    for (int node = 0, child = 1; node < firstChild.length; node++) {
+      while (child < parent.length && parent[child] < node) {
+        child++;
+      }
+      firstChild[node] = child;
     }
   }
 
@@ -153,6 +163,14 @@ public final class TreeTemplate {
   /** Index of a node's parent, -1 for the root. */
   public int parent(int node) {
     return parent[node];
+  }
+
+  /**
+   * The first of a node's children, which lie next to each other, up to the first child of the next
+   * node; {@code node} up to {@code size()}.
+   */
+  int firstChild(int node) {
+    return firstChild[node];
   }
 
   /** A node's place among its parent's candidates, 0 for the best. */
