@@ -1,6 +1,6 @@
 // The CUDA backend: memory, copies and steps. The ops are their launchers; each runs behind the others of one stream.
 //
-// Host   uploads go through pinned memory, so none waits; download and synchronize wait
+// Host   uploads go through pinned memory, so none waits; download and synchronize wait. Matrices of 16 bits are packed there
 // Steps  the first one of a shape runs as it is called, and workspaces grow to it; the second one is captured in a
 //        graph; each one behind is a launch of that graph
 #include <algorithm>
@@ -9,9 +9,11 @@
 #include <map>
 #include <new>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "cuda_backend.h"
+#include "gemm/layout.h"
 #include "launchers.h"
 #include "simt/runtime.h"
 
@@ -115,8 +117,16 @@ class CudaBackend final : public Backend {
 
   Weight prepare_weight(const void* host, Type type, int64_t n, int64_t k) override {
     Weight weight{nullptr, type, n, k};
+    weight.packed = n > 1 && type_bytes(type) == 2;
     attempt([&] {
-      weight.data = simt::allocate_readonly(host, static_cast<size_t>(n * k * type_bytes(type)));
+      const int64_t bytes = weight.packed ? packed_bytes(n, k) : n * k * type_bytes(type);
+      void* data = simt::allocate_readonly(static_cast<size_t>(bytes));
+      weight.data = data;
+      if (weight.packed) {
+        upload_packed(data, static_cast<const char*>(host), n, k);
+      } else {
+        upload(data, host, static_cast<size_t>(bytes));
+      }
     });
     return weight;
   }
@@ -247,6 +257,31 @@ class CudaBackend final : public Backend {
     if (failure_.status != ESPALIER_OK) return;
     failure_.status = status;
     std::snprintf(failure_.text, sizeof failure_.text, "%s", text);
+  }
+
+  /** Packs a matrix on its way through the pinned memory, a few rows at a time. */
+  void upload_packed(void* to, const char* rows, int64_t n, int64_t k) {
+    constexpr auto kMost = static_cast<int64_t>(kPinnedBytes);
+    const int64_t tile_bytes = packed_bytes(kTileRows, k);
+    if (tile_bytes > kMost) {
+      throw Unsupported(
+          "weight with k = " + std::to_string(k) + ", expected at most " +
+          std::to_string(kMost / kTileRows / 2));
+    }
+    // A quarter of the memory is packed while another one is on its way.
+    const int64_t most = std::max<int64_t>(kMost / 4 / tile_bytes, 1) * kTileRows;
+    for (int64_t done = 0; done < n;) {
+      const int64_t num = std::min(n - done, most);
+      const auto bytes = static_cast<size_t>(packed_bytes(num, k));
+      char* pinned = pinned_.take(bytes);
+      if (pinned == nullptr) {
+        wait();
+        continue;
+      }
+      pack(rows + done * k * 2, num, k, pinned);
+      simt::copy(static_cast<char*>(to) + packed_bytes(done, k), pinned, bytes, stream_);
+      done += num;
+    }
   }
 
   void wait() {

@@ -42,7 +42,8 @@ struct GemmView {
   float eps;
   PartView part[SkinnyGemmArgs::kMostParts];
   int num_parts;
-  MatrixView up;  // data is null without the gate
+  bool own_weights;  // all packed: the backend's own, which no kernel writes
+  MatrixView up;     // data is null without the gate
   VectorView up_bias;
   const float* residual;
 };

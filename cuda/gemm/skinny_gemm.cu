@@ -6,7 +6,7 @@
 // Needs   w and up packed (gemm/layout.h), or rows with k a multiple of 8 at a multiple of 16 bytes
 // Launch  up to 64 rows: grid (32 rows of the weight, 8, 16, 32 or 64 rows of x), block 256; a warp for each slice of k.
 //         A lane copies the 16 bytes of a block that it will multiply itself, four steps ahead (64 KB under way in a
-//         block, begun before the kernel before has ended), so no barrier is met until all products are there. Weights are
+//         block; of packed weights begun before the kernel before has ended), so no barrier is met until all products are there. Weights are
 //         the 16-row side of the instruction, rows of x the 8-row side: one row or eight cost the same. A warp works
 //         on two tiles of the weight for each fragment of x. Up to 16 rows, x is normalised and rounded on the way; more
 //         rows are rounded and packed once by round_rows_kernel. From 65 rows on: prefill_gemm.cu, with the same bits
@@ -157,7 +157,8 @@ __global__ void __launch_bounds__(kGemmThreads, kTokens <= 4 ? 2 : 1)
     }
     simt::commit_async();
   };
-  // The weights are there before the kernel before has ended.
+  // The backend's weights are there before the kernel before has ended; a caller's may be what that kernel writes.
+  if (!view.own_weights) simt::wait_for_previous();
   for (int stage = 0; stage < kStages; ++stage) copy(begin + stage);
   simt::wait_for_previous();
   simt::allow_next();
@@ -357,8 +358,10 @@ GemmView gemm_view(const SkinnyGemmArgs& args) {
   view.norm = {args.norm.weight, args.norm.type};
   view.eps = args.norm.eps;
   view.num_parts = args.num_parts;
+  view.own_weights = args.up.data == nullptr || args.up.packed;
   for (int i = 0; i < args.num_parts; ++i) {
     const GemmPart& part = args.part[i];
+    view.own_weights &= part.w.packed;
     view.part[i] = {view_of(part.w), view_of_vector(part.bias), part.out};
   }
   view.up = view_of(args.up);

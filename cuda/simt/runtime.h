@@ -5,7 +5,6 @@
 #define ESPALIER_SIMT_RUNTIME_H
 
 #include <cstdint>
-#include <cstring>
 #include <new>
 #include <stdexcept>
 #include <string>
@@ -45,8 +44,8 @@ void wait(Stream stream);
 
 /** Memory of the device, aligned to 256 bytes; its content is undefined. */
 void* allocate(size_t bytes);
-/** The same with the host's bytes in it, for kernels that only read it. */
-void* allocate_readonly(const void* from, size_t bytes);
+/** The same for kernels that only read it: copies fill it. */
+void* allocate_readonly(size_t bytes);
 /** Waits for all work of the device, then frees. */
 void release(void* memory) noexcept;
 /** Memory of the host that copies reach without a detour. */
@@ -123,13 +122,7 @@ inline void* allocate(size_t bytes) {
   return memory;
 }
 
-inline void* allocate_readonly(const void* from, size_t bytes) {
-  void* memory = allocate(bytes);
-  const cudaError_t error = cudaMemcpy(memory, from, bytes, cudaMemcpyHostToDevice);
-  if (error != cudaSuccess) cudaFree(memory);
-  require(error, "cudaMemcpy");
-  return memory;
-}
+inline void* allocate_readonly(size_t bytes) { return allocate(bytes); }
 
 inline void release(void* memory) noexcept { cudaFree(memory); }
 
@@ -188,11 +181,7 @@ inline void destroy_stream(Stream stream) noexcept { emulated::destroy_stream(st
 inline void wait(Stream stream) { emulated::wait(stream); }
 inline void* allocate(size_t bytes) { return emulated::allocate(bytes, false); }
 
-inline void* allocate_readonly(const void* from, size_t bytes) {
-  void* memory = emulated::allocate(bytes, true);
-  std::memcpy(memory, from, bytes);
-  return memory;
-}
+inline void* allocate_readonly(size_t bytes) { return emulated::allocate(bytes, true); }
 
 inline void release(void* memory) noexcept { emulated::release(memory); }
 inline void* allocate_pinned(size_t bytes) { return ::operator new(bytes); }

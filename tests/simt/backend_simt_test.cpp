@@ -75,6 +75,68 @@ TEST(memory_is_zeroed_and_copies_arrive) {
   r.backend->release(b);
 }
 
+TEST(weights_are_packed_as_they_are_loaded_and_no_bit_changes) {
+  Rows r;
+  uint32_t state = 1;
+  const auto next = [&] { return state = state * 1664525 + 1013904223; };
+  // The second one takes several pieces, of 32 rows; the third one has no multiple of a block.
+  for (const auto& [n, k] : {std::pair{40, 64}, std::pair{70, 12000}, std::pair{21, 40}}) {
+    std::vector<uint16_t> host(n * k);
+    for (uint16_t& bits : host) bits = static_cast<uint16_t>(0x3c00 + (next() >> 23));
+    std::vector<float> x(3 * k);
+    for (float& value : x) value = static_cast<float>(static_cast<int32_t>(next()) >> 12) * 1e-4f;
+    const size_t out_bytes = 3 * n * sizeof(float);
+    auto* on_x = static_cast<float*>(r.backend->allocate(x.size() * sizeof(float)));
+    auto* rows = r.backend->allocate(host.size() * 2);
+    auto* out = static_cast<float*>(r.backend->allocate(out_bytes + 2 * k * sizeof(float)));
+    auto* token = static_cast<int32_t*>(r.backend->allocate(2 * sizeof(int32_t)));
+    r.backend->upload(on_x, x.data(), x.size() * sizeof(float));
+    r.backend->upload(rows, host.data(), host.size() * 2);
+    const std::vector<int32_t> tokens = {n - 1, 9};
+    r.backend->upload(token, tokens.data(), 2 * sizeof(int32_t));
+    const Weight packed = r.backend->prepare_weight(host.data(), Type::kBf16, n, k);
+    std::fill(host.begin(), host.end(), 0);  // what was loaded is there
+    CHECK(packed.packed);
+    std::vector<std::vector<float>> results;
+    for (const Weight& weight : {Weight{rows, Type::kBf16, n, k}, packed}) {
+      SkinnyGemmArgs gemm;
+      gemm.x = on_x;
+      gemm.part[0] = {weight, {}, out};
+      gemm.m = 3;
+      r.backend->skinny_gemm(gemm);
+      r.backend->embed({weight, token, out + 3 * n, 2});
+      results.emplace_back(3 * n + 2 * k);
+      r.backend->download(results.back().data(), out, out_bytes + 2 * k * sizeof(float));
+    }
+    const Failure failure = r.failure();
+    CHECK_MSG(failure.status == ESPALIER_OK, "%s", failure.text);
+    CHECK_MSG(results[0] == results[1], "[%d, %d]: packed gives other bits", n, k);
+    CHECK(results[0][0] != 0 && results[0][3 * n] != 0);
+    r.backend->release_weight(packed);
+    for (void* p :
+         {static_cast<void*>(on_x), rows, static_cast<void*>(out), static_cast<void*>(token)})
+      r.backend->release(p);
+  }
+  const std::vector<float> vector(48, 1);
+  const Weight norm = r.backend->prepare_weight(vector.data(), Type::kFp32, 1, 48);
+  const Weight bias = r.backend->prepare_weight(vector.data(), Type::kBf16, 1, 96);
+  CHECK(!norm.packed && !bias.packed);
+  r.backend->release_weight(norm);
+  r.backend->release_weight(bias);
+}
+
+TEST(a_weight_whose_rows_exceed_the_pinned_memory_is_refused) {
+  Rows r;
+  const int64_t k = (int64_t{1} << 17) + 1;
+  const std::vector<uint16_t> host(2 * k);
+  r.backend->release_weight(r.backend->prepare_weight(host.data(), Type::kBf16, 2, k));
+  const Failure failure = r.failure();
+  CHECK_EQ(failure.status, ESPALIER_UNSUPPORTED);
+  CHECK_MSG(
+      std::strstr(failure.text, "k = 131073, expected at most 131072") != nullptr, "%s",
+      failure.text);
+}
+
 TEST(uploads_do_not_wait) {
   Rows r;
   r.backend->synchronize();

@@ -4,6 +4,7 @@
 
 #include "check.h"
 #include "cpu/cpu_backend.h"
+#include "gemm/layout.h"
 #include "launchers.h"
 #include "orders.h"
 
@@ -13,9 +14,10 @@ using simt::emulated::for_each_order;
 
 namespace {
 
-/** A table of random bits, NaN and infinities among them; it begins `offset` elements behind an aligned address. */
+/** A table of random bits, NaN and infinities among them; it begins `offset` elements behind an aligned address, or is packed. */
 template <class Word>
-void check_equal(Type type, int64_t hidden, int64_t offset, std::mt19937& random) {
+void check_equal(
+    Type type, int64_t hidden, int64_t offset, std::mt19937& random, bool packed = false) {
   static const auto cpu = make_cpu_backend(1);
   constexpr int64_t kVocab = 7;
   std::vector<Word> table(kVocab * hidden + offset);
@@ -26,12 +28,17 @@ void check_equal(Type type, int64_t hidden, int64_t offset, std::mt19937& random
     token[0] = kVocab - 1;
     std::vector<float> want(rows * hidden);
     cpu->embed({{table.data() + offset, type, kVocab, hidden}, token.data(), want.data(), rows});
+    std::vector<Word> laid_out = table;
+    if (packed) {
+      laid_out.resize(packed_bytes(kVocab, hidden) / sizeof(Word));
+      pack(table.data(), kVocab, hidden, laid_out.data());
+    }
     for_each_order([&](const char* order) {
-      const auto on_table = Buffer<Word>::input("table", table);
+      const auto on_table = Buffer<Word>::input("table", laid_out);
       const auto on_token = Buffer<int32_t>::input("token", token);
       const auto out = Buffer<float>::output("out", rows * hidden + offset);
       cuda_embed(
-          {{on_table.data() + offset, type, kVocab, hidden},
+          {{on_table.data() + offset, type, kVocab, hidden, packed},
            on_token.data(),
            out.data() + offset,
            rows},
@@ -59,6 +66,8 @@ TEST(equals_the_cpu_for_every_type_and_width) {
       check_equal<uint16_t>(Type::kBf16, hidden, offset, random);
       check_equal<uint16_t>(Type::kFp16, hidden, offset, random);
     }
+    check_equal<uint16_t>(Type::kBf16, hidden, 0, random, true);
+    check_equal<uint16_t>(Type::kFp16, hidden, 0, random, true);
   }
 }
 
