@@ -17,9 +17,15 @@ using Words = simt::Vec<uint32_t, 4>;  // 8 elements of 16 bits
 /** A weight of 16-bit elements. Its blocks of 8 rows x 32 columns are cut from rows, or lie packed. Strides in elements. */
 struct MatrixView {
   const uint16_t* data;
-  int64_t block_stride, row_stride, group_stride;
+  int64_t block_stride, row_stride, chunk_stride, group_stride;
   int64_t rows, cols;  // what lies beyond is zero
 };
+
+/** The view of n packed rows. */
+SIMT_HOST_DEVICE MatrixView packed_view(const uint16_t* data, int64_t n, int64_t k) {
+  const int64_t groups = num_groups(k);
+  return {data, groups * kBlock, kChunkCols, kChunk, kBlock, n, groups * kBlockCols};
+}
 
 struct VectorView {
   const void* data;  // or null
@@ -90,10 +96,10 @@ struct LaneSource {
 /** The lane's source in rows 8 half .. 8 half + 7 of a tile. */
 SIMT_DEVICE LaneSource lane_source(const MatrixView& w, int64_t tile_row, int half) {
   const int64_t row = tile_row + half * kBlockRows + simt::lane() / 4;
-  const int col = simt::lane() % 4 * 8;
-  const uint16_t* from =
-      w.data + row / kBlockRows * w.block_stride + row % kBlockRows * w.row_stride + col;
-  return {row < w.rows ? from : w.data, row < w.rows ? w.cols - col : 0};
+  const int chunk = simt::lane() % 4;
+  const uint16_t* from = w.data + row / kBlockRows * w.block_stride +
+                         row % kBlockRows * w.row_stride + chunk * w.chunk_stride;
+  return {row < w.rows ? from : w.data, row < w.rows ? w.cols - chunk * kChunkCols : 0};
 }
 
 SIMT_DEVICE float load_element(const VectorView& v, int64_t i) {

@@ -31,10 +31,8 @@ SIMT_DEVICE LaneSource source_of(
     const GemmView& view, const PartView& part, int64_t first_tile, int64_t first_row, int i,
     int64_t* group_stride) {
   if (i >= 2 * kTiles) {
-    const int64_t groups = num_groups(view.k);
     const int64_t rows = (view.m + kBlockRows - 1) / kBlockRows * kBlockRows;  // packed ones
-    const MatrixView x{view.rounded, groups * kBlock,    kBlockCols, kBlock,
-                       rows,         groups * kBlockCols};
+    const MatrixView x = packed_view(view.rounded, rows, view.k);
     *group_stride = kBlock;
     return lane_source(x, first_row + (i - 2 * kTiles) * kBlockRows, 0);
   }

@@ -283,15 +283,14 @@ bool aligned(const void* p, int64_t k, int64_t multiple) {
 MatrixView view_of(const Weight& w) {
   const auto* data = static_cast<const uint16_t*>(w.data);
   if (w.packed) {
-    const int64_t groups = num_groups(w.k);
-    return {data, groups * kBlock, kBlockCols, kBlock, w.n, groups * kBlockCols};
+    return packed_view(data, w.n, w.k);
   }
   if (w.data != nullptr && w.type != Type::kFp32 && !aligned(w.data, w.k, 8)) {
     throw Unsupported(
         "skinny_gemm: k = " + std::to_string(w.k) +
         " of a row-major 16-bit weight, expected a multiple of 8, at a multiple of 16 bytes");
   }
-  return {data, kBlockRows * w.k, w.k, kBlockCols, w.n, w.k};
+  return {data, kBlockRows * w.k, w.k, kChunkCols, kBlockCols, w.n, w.k};
 }
 
 VectorView view_of_vector(const Weight& w) { return {w.data, w.type}; }
