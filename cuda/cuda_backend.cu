@@ -1,8 +1,9 @@
 // The CUDA backend: memory, copies and steps. The ops are their launchers; each runs behind the others of one stream.
 //
 // Host   uploads go through pinned memory, so none waits; download and synchronize wait. Matrices of 16 bits are packed there
-// Steps  the first one of a shape runs as it is called, and workspaces grow to it; the second one is captured in a
-//        graph; each one behind is a launch of that graph
+// Steps  the first one of a shape runs as it is called; the second one is captured in a graph; each one behind is a
+//        launch of that graph
+// Memory ops work in one piece that a session asks for when it is made; only single ops may make it grow
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -182,39 +183,31 @@ class CudaBackend final : public Backend {
 
   // ------------------------------------------------------------------------------------------------------- ops
 
-  void embed(const EmbedArgs& args) override {
-    attempt([&] { cuda_embed(args, stream_); });
-  }
-  void rms_norm(const RmsNormArgs& args) override {
-    attempt([&] { cuda_rms_norm(args, stream_); });
-  }
+  void embed(const EmbedArgs& args) override { run(cuda_embed, args); }
+  void rms_norm(const RmsNormArgs& args) override { run(cuda_rms_norm, args); }
   void skinny_gemm(const SkinnyGemmArgs& args) override {
-    attempt([&] { cuda_skinny_gemm(args, workspace(cuda_skinny_gemm_workspace(args)), stream_); });
+    run(cuda_skinny_gemm, cuda_skinny_gemm_workspace, args);
   }
-  void rope_and_append(const RopeAndAppendArgs& args) override {
-    attempt([&] { cuda_rope_and_append(args, stream_); });
-  }
+  void rope_and_append(const RopeAndAppendArgs& args) override { run(cuda_rope_and_append, args); }
   void tree_attention(const TreeAttentionArgs& args) override {
-    attempt([&] {
-      cuda_tree_attention(args, workspace(tree_attention_workspace_bytes(args)), stream_);
-    });
+    run(cuda_tree_attention, tree_attention_workspace_bytes, args);
   }
-  void top_k(const TopKArgs& args) override {
-    attempt([&] { cuda_top_k(args, workspace(top_k_workspace_bytes(args)), stream_); });
-  }
-  void sample(const SampleArgs& args) override {
-    attempt([&] { cuda_sample(args, workspace(sample_workspace_bytes(args)), stream_); });
-  }
-  void verify(const VerifyArgs& args) override {
-    attempt([&] { cuda_verify(args, stream_); });
-  }
+  void top_k(const TopKArgs& args) override { run(cuda_top_k, top_k_workspace_bytes, args); }
+  void sample(const SampleArgs& args) override { run(cuda_sample, sample_workspace_bytes, args); }
+  void verify(const VerifyArgs& args) override { run(cuda_verify, args); }
   void verify_sampling(const VerifySamplingArgs& args) override {
-    attempt([&] {
-      cuda_verify_sampling(args, workspace(verify_sampling_workspace_bytes(args)), stream_);
-    });
+    run(cuda_verify_sampling, verify_sampling_workspace_bytes, args);
   }
-  void commit_kv(const CommitKvArgs& args) override {
-    attempt([&] { cuda_commit_kv(args, stream_); });
+  void commit_kv(const CommitKvArgs& args) override { run(cuda_commit_kv, args); }
+
+  bool begin_planning() override {
+    planning_ = true;
+    planned_bytes_ = 0;
+    return true;
+  }
+  void end_planning() override {
+    planning_ = false;
+    attempt([&] { grow_workspace(planned_bytes_); });
   }
 
  private:
@@ -289,18 +282,38 @@ class CudaBackend final : public Backend {
     pinned_.reset();
   }
 
-  /** Memory that an op works in; the next op may take the same. Recorded steps hold its address, so they go when it grows. */
-  void* workspace(size_t bytes) {
-    if (bytes > workspace_bytes_) {
-      if (recording_ != nullptr) throw std::logic_error("a recorded step needs more workspace");
-      wait();
-      steps_.clear();
-      simt::release(std::exchange(workspace_, nullptr));
-      workspace_bytes_ = 0;
-      workspace_ = simt::allocate(2 * bytes);
-      workspace_bytes_ = 2 * bytes;
-    }
-    return workspace_;
+  /** Runs an op, or notes what it would need. */
+  template <class Args>
+  void run(void (*op)(const Args&, simt::Stream), const Args& args) {
+    attempt([&] {
+      if (!planning_) op(args, stream_);
+    });
+  }
+  template <class Args>
+  void run(
+      void (*op)(const Args&, void*, simt::Stream), size_t (*workspace_bytes)(const Args&),
+      const Args& args) {
+    attempt([&] {
+      const size_t bytes = workspace_bytes(args);
+      if (planning_) {
+        planned_bytes_ = std::max(planned_bytes_, bytes);
+        return;
+      }
+      if (bytes > workspace_bytes_) grow_workspace(2 * bytes);  // only where nobody planned
+      op(args, workspace_, stream_);
+    });
+  }
+
+  /** Memory that ops work in, each in the same. Recorded steps hold its address, so they go when it grows. */
+  void grow_workspace(size_t bytes) {
+    if (bytes <= workspace_bytes_) return;
+    if (recording_ != nullptr) throw std::logic_error("a recorded step needs more workspace");
+    wait();
+    steps_.clear();
+    simt::release(std::exchange(workspace_, nullptr));
+    workspace_bytes_ = 0;
+    workspace_ = simt::allocate(bytes);
+    workspace_bytes_ = bytes;
   }
 
   void forget_oldest() {
@@ -316,7 +329,8 @@ class CudaBackend final : public Backend {
   Pinned pinned_;
   Failure failure_;
   void* workspace_ = nullptr;
-  size_t workspace_bytes_ = 0;
+  size_t workspace_bytes_ = 0, planned_bytes_ = 0;
+  bool planning_ = false;
   std::map<std::pair<uint64_t, std::vector<int32_t>>, Step> steps_;
   Step* recording_ = nullptr;
   uint64_t clock_ = 0;

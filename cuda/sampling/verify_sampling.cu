@@ -4,13 +4,16 @@
 // Shapes  tree_begin [batch + 1], token, parent, scheme, q_row, path [num_nodes], p [num_nodes,
 //         vocab], q [rows, vocab], position, accept_len, bonus [batch], seed [batch, 2]
 // Needs   workspace of verify_sampling_workspace_bytes, aligned to 8 bytes; parent[i] < i
-// Launch  grid batch, block 1024: one block for a tree; the laws at work lie in the workspace
+// Launch  grid batch, block 1024: one block for a tree; the laws at work lie in the workspace. More than 64 trees take
+//         several launches
 // Rows    sums have the order of ops/lanes.h; numbers are keyed by seed, stream, position and rank
 // Bytes   for each node of the walk 12 * vocab, and 40 * vocab for each child of it that is rejected after
 //         a draw from q; all of it behind the first read is in L2
 // Error   none beside fp64 rounding, equal to the CPU backend
 // Source  Leviathan et al., arXiv 2211.17192; SpecInfer, arXiv 2305.09781; Sequoia, arXiv
 //         2402.12374
+#include <algorithm>
+
 #include "launchers.h"
 #include "ops/lanes.h"
 #include "ops/law.h"
@@ -19,6 +22,8 @@
 
 namespace espalier {
 namespace {
+
+constexpr int32_t kMostTrees = 64;  // at once: bounds the workspace
 
 /** Sums of a law's weights, the same in all threads. */
 struct Sums {
@@ -142,13 +147,23 @@ __global__ void __launch_bounds__(kLanes)
 }  // namespace
 
 size_t verify_sampling_workspace_bytes(const VerifySamplingArgs& args) {
-  return sizeof(double) * 2 * static_cast<size_t>(args.batch) * static_cast<size_t>(args.vocab);
+  const int32_t trees = std::min(args.batch, kMostTrees);
+  return sizeof(double) * 2 * static_cast<size_t>(trees) * static_cast<size_t>(args.vocab);
 }
 
 void cuda_verify_sampling(const VerifySamplingArgs& args, void* workspace, simt::Stream stream) {
-  const simt::Launch shape{
-      .grid = {args.batch}, .threads = kLanes, .stream = stream, .overlap = true};
-  SIMT_LAUNCH(verify_sampling_kernel, shape, args, static_cast<double*>(workspace));
+  for (int32_t first = 0; first < args.batch; first += kMostTrees) {
+    VerifySamplingArgs part = args;
+    part.batch = std::min(kMostTrees, args.batch - first);
+    part.tree_begin += first;
+    part.position += first;
+    part.seed += 2 * first;
+    part.accept_len += first;
+    part.bonus += first;
+    const simt::Launch shape{
+        .grid = {part.batch}, .threads = kLanes, .stream = stream, .overlap = true};
+    SIMT_LAUNCH(verify_sampling_kernel, shape, part, static_cast<double*>(workspace));
+  }
 }
 
 }  // namespace espalier

@@ -233,6 +233,13 @@ class Backend {
   /** The rows of a step are filled up to a multiple of this, single ones excepted, so that there are fewer shapes. */
   virtual int32_t row_tile() const { return 1; }
 
+  /**
+   * Memory that ops work in, taken beforehand: true asks for the largest ops that will come, each in the largest shape,
+   * and for end_planning. They do not run, and their pointers are not looked at.
+   */
+  virtual bool begin_planning() { return false; }
+  virtual void end_planning() {}
+
   virtual void embed(const EmbedArgs& args) = 0;
   virtual void rms_norm(const RmsNormArgs& args) = 0;
   virtual void skinny_gemm(const SkinnyGemmArgs& args) = 0;

@@ -3,7 +3,7 @@
 namespace espalier {
 namespace {
 
-constexpr size_t kMostMoves = 4096;  // for which there is memory from the start
+constexpr size_t kMostMoves = 65536;  // for which there is memory from the start
 
 }  // namespace
 

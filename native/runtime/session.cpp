@@ -15,6 +15,9 @@ namespace {
 constexpr int32_t kMaxTopK = 64;
 constexpr int32_t kDefaultMaxNodes = 512;
 constexpr int32_t kBothSublayers = ESPALIER_ATTENTION | ESPALIER_MLP;
+constexpr size_t kParcelSlack = 4096;  // parts of a parcel begin at multiples of 64 bytes
+constexpr size_t kReservedHistory = size_t{4}
+                                    << 20;  // tokens of penalized contexts; more take memory later
 constexpr size_t kExitRows = 64;  // rows of one pass through the exit head: bounds its logits
 
 espalier_sampling greedy() {
@@ -94,7 +97,7 @@ int32_t roomy(int32_t n) {
 int32_t rounded_up(int32_t n, int32_t unit) { return (n + unit - 1) / unit * unit; }
 
 /** What begins the shape of a step: which ops it is. */
-enum StepKind { kForward, kVerify };
+enum StepKind { kForward, kVerify, kGrow, kVerifySampling };
 
 std::atomic<uint64_t> next_owner{1};
 
@@ -123,16 +126,53 @@ Session::Session(
   attended_ = Memory(device_, rows * q);
   mlp_ = Memory(device_, rows * config_.intermediate);
   logits_ = Memory(device_, rows * config_.vocab);
-  verify_out_ = Memory(device_, rows * 4);
+  laws_ = Memory(device_, rows * config_.vocab);
+  verify_out_ = Memory(device_, rows * 5);
+  reserve(static_cast<int32_t>(max_rows), num_pages_of(options, config_));
+}
+
+void Session::reserve(int32_t max_rows, int64_t num_pages) {
+  const size_t rows = static_cast<size_t>(max_rows);
   // The largest placement: every row a sequence of its own, or one chain.
-  const size_t max_pages = static_cast<size_t>(std::min(
-      num_pages_of(options, config_),
-      (int64_t{config_.max_positions} + max_nodes_) / cache_.page_size() + 1));
+  const int32_t max_pages = roomy(
+      static_cast<int32_t>(std::min(
+          num_pages, (int64_t{config_.max_positions} + max_nodes_) / cache_.page_size() + 1)));
+  const int32_t max_depth = roomy(max_nodes_);
   placement_.reserve(
-      device_, sizeof(int32_t) * (max_rows + 1) *
-                   (static_cast<size_t>(roomy(static_cast<int32_t>(max_pages))) +
-                    static_cast<size_t>(roomy(max_nodes_)) + config_.head_dim + 5));
-  judged_.reserve(device_, max_rows * (sizeof(espalier_sampling) + 8 * sizeof(int32_t)));
+      device_, sizeof(int32_t) * (rows + 1) *
+                       (static_cast<size_t>(max_pages) + static_cast<size_t>(max_depth) +
+                        config_.head_dim + 5) +
+                   kParcelSlack);
+  const size_t history =
+      std::min(rows * static_cast<size_t>(config_.max_positions), kReservedHistory);
+  judged_.reserve(
+      device_, (rows + 1) * (sizeof(espalier_sampling) + 13 * sizeof(int32_t)) +
+                   history * sizeof(int32_t) + kParcelSlack);
+  sampled_out_.at_least<int32_t>(
+      device_, rows * std::max(kMaxTopK + 1, 2 * (config_.num_layers + 1)));
+  log_prob_.at_least<float>(device_, rows * std::max(kMaxTopK, config_.num_layers + 1));
+  top_k_.at_least<int32_t>(device_, rows * kMaxTopK);
+
+  if (!backend_.begin_planning()) return;
+  attention_.rows = max_rows;
+  attention_.max_pages = max_pages;
+  attention_.max_depth = max_depth;
+  attention_.batch = max_rows;
+  run({}, 0, true);
+  const int32_t most = std::min(kMaxTopK, config_.vocab);
+  backend_.top_k({nullptr, nullptr, nullptr, max_rows, config_.vocab, most});
+  SampleArgs draws{};
+  draws.filtered = true;
+  draws.rows = max_rows;
+  draws.vocab = config_.vocab;
+  draws.k = most;
+  backend_.sample(draws);
+  VerifySamplingArgs judged{};
+  judged.batch = max_rows;
+  judged.vocab = config_.vocab;
+  backend_.verify_sampling(judged);
+  backend_.end_planning();
+  check(backend_);
 }
 
 Session::~Session() { backend_.drop_steps(id_); }
@@ -536,11 +576,11 @@ void Session::forward(
 
   drop_scores();
   place(made, 0, step_rows(num_nodes));
-  if (!made.whole()) {  // a draft's layers change, so it is no step to be recorded
-    run(made, 0, true);
-  } else if (backend_.begin_step(
-                 id_, {kForward, static_cast<int32_t>(attention_.rows), batch, attention_.max_pages,
-                       attention_.max_depth})) {
+  std::vector<int32_t> shape(
+      {kForward, static_cast<int32_t>(attention_.rows), batch, attention_.max_pages,
+       attention_.max_depth});
+  shape.insert(shape.end(), made.layer_set.begin(), made.layer_set.end());
+  if (backend_.begin_step(id_, shape)) {
     run(made, 0, true);
     backend_.end_step();
   }
@@ -575,7 +615,12 @@ void Session::grow(int32_t num_nodes, const int32_t* token, const int32_t* paren
   grown.token.insert(grown.token.end(), token, token + num_nodes);
   grown.tree_begin[1] = from + num_nodes;
   place(grown, from, num_nodes);
-  run(grown, from, true);
+  std::vector<int32_t> shape({kGrow, from, num_nodes, attention_.max_pages, attention_.max_depth});
+  shape.insert(shape.end(), grown.layer_set.begin(), grown.layer_set.end());
+  if (backend_.begin_step(id_, shape)) {
+    run(grown, from, true);
+    backend_.end_step();
+  }
   check(backend_);
   batch_ = std::move(grown);
 }
@@ -754,42 +799,56 @@ void Session::verify_sampling(
     seed.push_back(s.sampling.seed);
     seed.push_back(s.sampling.stream);
   }
+  const int32_t rows = step_rows(batch_.num_nodes());
+  const size_t m = static_cast<size_t>(rows);
+  // Rows that only fill up the step are in no tree.
+  const auto filled = [m](std::vector<int32_t> of_nodes, int32_t filler) {
+    of_nodes.resize(m, filler);
+    return of_nodes;
+  };
   judged_.clear();
   const size_t at_begin = judged_.put(batch_.tree_begin), at_position = judged_.put(root_position),
-               at_token = judged_.put(batch_.token), at_parent = judged_.put(batch_.parent),
-               at_scheme = judged_.put(std::vector<int32_t>(scheme, scheme + n)),
-               at_q_row = judged_.put(std::vector<int32_t>(q_row, q_row + n)),
-               at_seed = judged_.put(seed);
-  const Draws draws = put_draws(all_nodes(), batch_.num_nodes(), ESPALIER_TARGET_NOISE);
+               at_token = judged_.put(filled(batch_.token, 0)),
+               at_parent = judged_.put(filled(batch_.parent, -1)),
+               at_scheme = judged_.put(filled({scheme, scheme + n}, ESPALIER_POINT_MASS)),
+               at_q_row = judged_.put(filled({q_row, q_row + n}, -1)), at_seed = judged_.put(seed);
+  const Draws draws = put_draws(all_nodes(), rows, ESPALIER_TARGET_NOISE);
   send_judged();
-  int32_t *chosen = sampled_out_.at_least<int32_t>(device_, 3 * n + 2 * batch),
-          *bad_out = chosen + n, *path_out = bad_out + n, *len_out = path_out + n,
-          *bonus_out = len_out + batch;
-  float* p = laws_.at_least<float>(device_, n * static_cast<size_t>(config_.vocab));
-  sample(draws, 1, ESPALIER_TARGET_NOISE, chosen, nullptr, p, bad_out);
-  VerifySamplingArgs args{};
-  args.tree_begin = judged_.at<int32_t>(at_begin);
-  args.token = judged_.at<int32_t>(at_token);
-  args.parent = judged_.at<int32_t>(at_parent);
-  args.p = p;
-  args.scheme = judged_.at<int32_t>(at_scheme);
-  args.q = q == nullptr ? nullptr : static_cast<const float*>(q->data);
-  args.q_row = judged_.at<int32_t>(at_q_row);
-  args.position = judged_.at<int32_t>(at_position);
-  args.seed = judged_.at<uint64_t>(at_seed);
-  args.path = path_out;
-  args.accept_len = len_out;
-  args.bonus = bonus_out;
-  args.batch = batch_.size();
-  args.vocab = config_.vocab;
-  backend_.verify_sampling(args);
-  std::vector<int32_t> result(2 * n + 2 * batch);
+  // What is read is one piece: bad and path of every row, accept_len and bonus of every tree.
+  int32_t *chosen = verify_out_.as<int32_t>(), *bad_out = chosen + m, *path_out = bad_out + m,
+          *len_out = path_out + m, *bonus_out = len_out + batch;
+  const auto where_q = q == nullptr ? uint64_t{0} : reinterpret_cast<uint64_t>(q->data);
+  if (backend_.begin_step(
+          id_, {kVerifySampling, rows, batch_.size(), draws.filtered ? 1 : 0,
+                static_cast<int32_t>(where_q), static_cast<int32_t>(where_q >> 32)})) {
+    float* p = laws_.as<float>();
+    sample(draws, 1, ESPALIER_TARGET_NOISE, chosen, nullptr, p, bad_out);
+    VerifySamplingArgs args{};
+    args.tree_begin = judged_.at<int32_t>(at_begin);
+    args.token = judged_.at<int32_t>(at_token);
+    args.parent = judged_.at<int32_t>(at_parent);
+    args.p = p;
+    args.scheme = judged_.at<int32_t>(at_scheme);
+    args.q = q == nullptr ? nullptr : static_cast<const float*>(q->data);
+    args.q_row = judged_.at<int32_t>(at_q_row);
+    args.position = judged_.at<int32_t>(at_position);
+    args.seed = judged_.at<uint64_t>(at_seed);
+    args.path = path_out;
+    args.accept_len = len_out;
+    args.bonus = bonus_out;
+    args.batch = batch_.size();
+    args.vocab = config_.vocab;
+    backend_.verify_sampling(args);
+    backend_.end_step();
+  }
+  std::vector<int32_t> result(2 * m + 2 * batch);
   read(result.data(), bad_out, result.size() * sizeof(int32_t));
+  const int32_t *paths = &result[m], *lengths = &result[2 * m], *bonuses = lengths + batch;
   for (size_t i = 0; i < n; ++i) {
     if (result[i] != 0) fail_bad_logits(static_cast<int32_t>(i));
   }
   for (size_t b = 0; b < batch; ++b) {
-    if (result[2 * n + batch + b] >= 0) continue;
+    if (bonuses[b] >= 0) continue;
     fail(
         ESPALIER_INVALID_ARGUMENT,
         "q of tree %zu is no law, or 0 at a token that was drawn from it, expected the law of the "
@@ -798,9 +857,9 @@ void Session::verify_sampling(
   }
   for (size_t b = 0; b < batch; ++b) {
     const size_t first = static_cast<size_t>(batch_.tree_begin[b]);
-    accept_len[b] = result[2 * n + b];
-    bonus[b] = result[2 * n + batch + b];
-    std::copy_n(&result[n + first], accept_len[b], path + first);
+    accept_len[b] = lengths[b];
+    bonus[b] = bonuses[b];
+    std::copy_n(paths + first, accept_len[b], path + first);
   }
 }
 
@@ -974,7 +1033,7 @@ void Session::exit_head(
   const int32_t* zeros = judged_.at<int32_t>(at_zeros);
   int32_t* tokens = sampled_out_.at_least<int32_t>(device_, 2 * rows);
   float* log_probs = log_prob_.at_least<float>(device_, rows);
-  float* logits = exit_logits_.at_least<float>(device_, most * static_cast<size_t>(config_.vocab));
+  float* logits = laws_.as<float>();
   for (size_t done = 0; done < rows; done += most) {
     const size_t n = std::min(most, rows - done);
     for (size_t i = 0, run = 1; i < n; i += run, run = 1) {  // states that lie together in one call

@@ -99,6 +99,8 @@ class Session {
    * batch of one tree may have nodes before, and then no rows that fill it up.
    */
   void place(const Batch& batch, int32_t from, int32_t rows);
+  /** Takes the memory of everything that steps need, so that none of them takes any. */
+  void reserve(int32_t max_rows, int64_t num_pages);
   /** Runs the batch's layers over the rows that were placed; with scores, also the LM head. */
   void run(const Batch& batch, int32_t from, bool scores);
   void run_layer(int32_t i, int64_t rows, int32_t sublayers);
@@ -152,8 +154,9 @@ class Session {
   std::vector<Memory> hidden_;  // one [max_nodes, hidden] for each kept layer
 
   Parcel judged_;      // trees, and what is drawn after their nodes
-  Memory verify_out_;  // [4, max_nodes]
-  Scratch sampled_out_, log_prob_, laws_, top_k_, exit_logits_;
+  Memory verify_out_;  // [5, max_nodes]
+  Memory laws_;        // [max_nodes, vocab] of speculative sampling, or logits of the exit head
+  Scratch sampled_out_, log_prob_, top_k_;
 };
 
 }  // namespace espalier
