@@ -118,6 +118,14 @@ espalier_buffer_write(espalier_buffer* buffer, const void* data, int64_t bytes);
 ESPALIER_API espalier_status
 espalier_buffer_read(const espalier_buffer* buffer, void* data, int64_t bytes);
 
+/** Copies host memory into a row of a buffer [rows, num_elements] of fp32. */
+ESPALIER_API espalier_status espalier_buffer_write_row(
+    espalier_buffer* buffer, int64_t row, const float* data, int64_t num_elements);
+
+/** Copies a row of a buffer [rows, num_elements] of fp32 into host memory. */
+ESPALIER_API espalier_status espalier_buffer_read_row(
+    const espalier_buffer* buffer, int64_t row, float* data, int64_t num_elements);
+
 // ----------------------------------------------------------------------------------------------------------- models
 
 /** What a model folder holds. */

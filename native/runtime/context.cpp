@@ -71,6 +71,28 @@ void check_copy(const espalier_buffer* buffer, const void* data, int64_t bytes) 
   if (bytes > 0) need(data, "data");
 }
 
+/** Where a row of an fp32 matrix begins. */
+float* row_of(const espalier_buffer* buffer, int64_t row, const float* data, int64_t num_elements) {
+  need(buffer, "buffer");
+  need(data, "data");
+  if (buffer->type != Type::kFp32 || buffer->shape.size() != 2) {
+    fail(
+        ESPALIER_INVALID_ARGUMENT, "buffer has type %s and rank %zu, expected fp32 and 2",
+        type_name(buffer->type), buffer->shape.size());
+  }
+  if (row < 0 || row >= buffer->shape[0]) {
+    fail(
+        ESPALIER_INVALID_ARGUMENT, "row = %lld, expected 0 to %lld", static_cast<long long>(row),
+        static_cast<long long>(buffer->shape[0] - 1));
+  }
+  if (num_elements != buffer->shape[1]) {
+    fail(
+        ESPALIER_INVALID_ARGUMENT, "num_elements = %lld, expected %lld, the buffer's last axis",
+        static_cast<long long>(num_elements), static_cast<long long>(buffer->shape[1]));
+  }
+  return static_cast<float*>(buffer->data) + row * num_elements;
+}
+
 }  // namespace
 
 espalier_status espalier_backend_load(const char* path) {
@@ -193,6 +215,27 @@ espalier_status espalier_buffer_read(const espalier_buffer* buffer, void* data, 
     check_copy(buffer, data, bytes);
     Claim claim(*buffer->device);
     buffer->device->backend->download(data, buffer->data, static_cast<size_t>(bytes));
+    check(*buffer->device->backend);
+  });
+}
+
+espalier_status espalier_buffer_write_row(
+    espalier_buffer* buffer, int64_t row, const float* data, int64_t num_elements) {
+  return guarded("espalier_buffer_write_row", [&] {
+    float* to = row_of(buffer, row, data, num_elements);
+    Claim claim(*buffer->device);
+    buffer->device->backend->upload(to, data, static_cast<size_t>(num_elements) * sizeof(float));
+    check(*buffer->device->backend);
+  });
+}
+
+espalier_status espalier_buffer_read_row(
+    const espalier_buffer* buffer, int64_t row, float* data, int64_t num_elements) {
+  return guarded("espalier_buffer_read_row", [&] {
+    const float* from = row_of(buffer, row, data, num_elements);
+    Claim claim(*buffer->device);
+    buffer->device->backend->download(
+        data, from, static_cast<size_t>(num_elements) * sizeof(float));
     check(*buffer->device->backend);
   });
 }

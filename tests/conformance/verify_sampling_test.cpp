@@ -419,3 +419,33 @@ TEST(a_law_that_is_none_gives_the_bonus_token_minus_1_and_leaves_other_trees_alo
   ok(r.status);
   CHECK(r.accept_len[0] == 1 && r.path[0] == 1 && r.bonus[0] == -1);
 }
+
+/** Laws go into a buffer and come out of it row by row; the other rows stay. */
+TEST(rows_of_laws_are_copied_one_by_one) {
+  Context ctx;
+  Buffer laws(ctx, {3, 4}, Vector{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11});
+  const Vector row = {20, 21, 22, 23};
+  ok(espalier_buffer_write_row(laws, 1, row.data(), 4));
+  CHECK(laws.read<float>(12) == (Vector{0, 1, 2, 3, 20, 21, 22, 23, 8, 9, 10, 11}));
+  Vector got(4);
+  for (int64_t r = 0; r < 3; ++r) {
+    ok(espalier_buffer_read_row(laws, r, got.data(), 4));
+    CHECK(got[3] == (r == 1 ? 23 : static_cast<float>(4 * r + 3)));
+  }
+  refused(
+      espalier_buffer_write_row(laws, 3, row.data(), 4), ESPALIER_INVALID_ARGUMENT,
+      "espalier_buffer_write_row: row = 3, expected 0 to 2");
+  refused(
+      espalier_buffer_read_row(laws, -1, got.data(), 4), ESPALIER_INVALID_ARGUMENT,
+      "espalier_buffer_read_row: row = -1, expected 0 to 2");
+  refused(
+      espalier_buffer_read_row(laws, 0, got.data(), 3), ESPALIER_INVALID_ARGUMENT,
+      "espalier_buffer_read_row: num_elements = 3, expected 4, the buffer's last axis");
+  refused(
+      espalier_buffer_read_row(laws, 0, nullptr, 4), ESPALIER_INVALID_ARGUMENT,
+      "espalier_buffer_read_row: data = NULL, expected a pointer");
+  Buffer ints(ctx, {2, 2}, Ints{1, 2, 3, 4});
+  refused(
+      espalier_buffer_read_row(ints, 0, got.data(), 2), ESPALIER_INVALID_ARGUMENT,
+      "espalier_buffer_read_row: buffer has type i32 and rank 2, expected fp32 and 2");
+}

@@ -2,8 +2,8 @@ package org.espalier;
 
 /**
  * Rows for the laws that draft tokens are drawn from: probabilities of the whole vocabulary, on the
- * device of the target. {@link Scores#draw} fills them, a tree names them, the sampling verifier
- * reads them.
+ * device of a session. {@link Scores#draw} or {@link #write} fills them, a tree names them, the
+ * sampling verifier reads them.
  */
 public final class DraftLaws {
   private final Session session;
@@ -27,6 +27,16 @@ public final class DraftLaws {
       throw new IllegalArgumentException("row = " + i + ", expected 0 to " + (rows - 1));
     }
     return first + i;
+  }
+
+  /** Copies the i-th law out, {@code law} [vocab]. */
+  public void read(int i, float[] law) {
+    session.readLaw(row(i), law);
+  }
+
+  /** Copies a law into the i-th row, for a draft on another device thread. {@code law} [vocab]. */
+  public void write(int i, float[] law) {
+    session.writeLaw(row(i), law);
   }
 
   Session session() {

@@ -424,6 +424,26 @@ public final class Session implements AutoCloseable {
     }
   }
 
+  void readLaw(int row, float[] law) {
+    enter();
+    try {
+      checkLength("law", law.length, info.vocab());
+      nativeSession.readLaw(row, law);
+    } finally {
+      exit();
+    }
+  }
+
+  void writeLaw(int row, float[] law) {
+    enter();
+    try {
+      checkLength("law", law.length, info.vocab());
+      nativeSession.writeLaw(row, law);
+    } finally {
+      exit();
+    }
+  }
+
   int treeLen(int tree) {
     return treeBegin[tree + 1] - treeBegin[tree];
   }

@@ -10,6 +10,7 @@ import org.espalier.Noise;
 import org.espalier.Sampling;
 import org.espalier.Session;
 import org.espalier.Verdict;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The draft model's side of {@link Parallel}: its own copy of the working sequence S, and its KV
@@ -23,6 +24,11 @@ final class DraftChain implements Parallel.Draft {
   private final int[] drawn = new int[1];
   private final float[] logProb = new float[1];
 
+  /** The law that a token is drawn from, on the draft's device, and those of a block, outside. */
+  private @Nullable DraftLaws law;
+
+  private float[][] q = new float[0][];
+
   /** Takes the session, which has a context of its own. */
   DraftChain(Session session) {
     cache = new DraftCache(session);
@@ -30,7 +36,8 @@ final class DraftChain implements Parallel.Draft {
   }
 
   @Override
-  public int[] draft(int keep, int[] tail, Sampling sampling, int g, BooleanSupplier dropped) {
+  public int[] draft(
+      int keep, int[] tail, Sampling sampling, boolean laws, int g, BooleanSupplier dropped) {
     s.replace(keep, tail);
     s.sampling = sampling;
     cache.mayDifferFrom(keep);
@@ -43,13 +50,36 @@ final class DraftChain implements Parallel.Draft {
         cache.extend(x, i);
       }
       node[0] = i;
-      cache.draw(node, 1, 1, Noise.TARGET, drawn, logProb, null, 0);
+      if (!laws) {
+        cache.draw(node, 1, 1, Noise.TARGET, drawn, logProb, null, 0);
+      } else if (i == 0) {
+        cache.draw(node, 1, 1, Noise.NONE, drawn, logProb, null, 0);
+      } else {
+        drawFromLaw(i - 1);
+      }
       x.append(drawn[0]);
     }
     cache.keep(Verdict.of(new int[0], 0));
     int[] d = new int[x.size() - 1];
     Arrays.setAll(d, i -> x.token(i + 1));
     return d;
+  }
+
+  private void drawFromLaw(int row) {
+    if (law == null) {
+      law = s.session.newLaws(0, 1);
+    }
+    if (row == q.length) {
+      q = Arrays.copyOf(q, row + 1);
+      q[row] = new float[s.session.model().info().vocab()];
+    }
+    cache.draw(node, 1, 1, Noise.DRAFT, drawn, logProb, law, 0);
+    law.read(0, q[row]);
+  }
+
+  @Override
+  public float[] law(int i) {
+    return q[i - 1];
   }
 
   @Override

@@ -4,6 +4,7 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import java.util.function.BooleanSupplier;
 import org.espalier.Context;
+import org.espalier.DraftLaws;
 import org.espalier.DraftTree;
 import org.espalier.Drafter;
 import org.espalier.DrafterException;
@@ -22,9 +23,9 @@ import org.jspecify.annotations.Nullable;
  * judges d_1 .. d_g-1 and the first token of the next block, which is drafted meanwhile. The first
  * token that is rejected drops all that was drafted after it, and the block in flight. What we
  * changed: for the exact verifier tokens are drawn with the noise that the target will use; for the
- * sampling verifier the draft's most likely token is taken, as the law that it was drawn from
- * cannot leave the draft's context; when g is not given it follows the measured ratio of the times
- * of a target pass and a draft pass.
+ * sampling verifier d_1 .. d_g-1 are drawn from the draft's laws, which go with them, while d_0 is
+ * the draft's most likely token, as it is compared with what the target has drawn; when g is not
+ * given it follows the measured ratio of the times of a target pass and a draft pass.
  *
  * <p>Use it where draft and target do not compete: a GPU with room to spare, or cores that the
  * target leaves to the draft. A step takes as long as the longer one of a target pass and g draft
@@ -52,13 +53,20 @@ public final class Parallel implements Drafter {
 
   private boolean closed;
 
-  /** The draft's side; called on the draft thread only. */
+  /** The draft's side; called on the draft thread only, but for {@link #law}. */
   interface Draft extends AutoCloseable {
     /**
      * S becomes its first {@code keep} tokens and a tail; then g tokens are drafted after it, fewer
      * when there is no room or nobody waits for them.
+     *
+     * @param laws whether d_1 .. are drawn from laws that can be asked for, with noise of their
+     *     own, and d_0 is the most likely token; otherwise all have the noise of the target
      */
-    int[] draft(int keep, int[] tail, Sampling sampling, int g, BooleanSupplier dropped);
+    int[] draft(
+        int keep, int[] tail, Sampling sampling, boolean laws, int g, BooleanSupplier dropped);
+
+    /** The law that d_i of the last block was drawn from; before the next one. [vocab]. */
+    float[] law(int i);
 
     @Override
     void close();
@@ -127,9 +135,24 @@ public final class Parallel implements Drafter {
     if (allAccepted && d.length > 0 && d[0] == context.lastToken()) {
       int most = Math.min(d.length, 1 + Math.min(context.maxDepth(), context.maxNodes()));
       for (int i = 1; i < most; i++) {
+        if (drawsFromLaws(context)) {
+          DraftLaws q = context.laws().orElseThrow();
+          q.write(i - 1, draft.law(i));
+          tree.childrenDrawn(i - 1, DraftTree.Scheme.WITHOUT_REPLACEMENT, q.row(i - 1));
+        }
         tree.append(d[i]);
       }
     }
+  }
+
+  private static boolean drawsFromLaws(Context context) {
+    return context.laws().isPresent() && !context.sampling().isGreedy();
+  }
+
+  /** The laws of d_1 to d_g-1. */
+  @Override
+  public int lawRows() {
+    return pace.mostG() - 1;
   }
 
   /** Drafts g tokens after S: the context and the tree. */
@@ -144,19 +167,21 @@ public final class Parallel implements Drafter {
     for (int node = 1; node < tree.size(); node++) {
       tail[told - keep + node - 1] = tree.token(node);
     }
-    boolean drawn = context.laws().isEmpty();
-    Sampling sampling = drawn ? context.sampling() : context.sampling().withTemperature(0);
+    Sampling sampling = context.sampling();
+    boolean laws = drawsFromLaws(context);
     Dropped dropped = new Dropped();
     Future<int[]> tokens =
-        thread.submit(() -> failure == null ? draft(keep, tail, sampling, g, dropped) : NOTHING);
+        thread.submit(
+            () -> failure == null ? draft(keep, tail, sampling, laws, g, dropped) : NOTHING);
     return new Block(length, tokens, dropped);
   }
 
   /** On the draft thread. */
-  private int[] draft(int keep, int[] tail, Sampling sampling, int g, BooleanSupplier dropped) {
+  private int[] draft(
+      int keep, int[] tail, Sampling sampling, boolean laws, int g, BooleanSupplier dropped) {
     try {
       long start = System.nanoTime();
-      int[] d = draft.draft(keep, tail, sampling, g, dropped);
+      int[] d = draft.draft(keep, tail, sampling, laws, g, dropped);
       pace.drafted(d.length, (double) (System.nanoTime() - start));
       return d;
     } catch (RuntimeException | Error e) {
@@ -236,6 +261,10 @@ public final class Parallel implements Drafter {
 
     private static double mean(double before, double newest) {
       return before == 0 ? newest : before + NEWEST * (newest - before);
+    }
+
+    int mostG() {
+      return given > 0 ? given : MAX_G;
     }
 
     /** The length of the next block, when so many drafters share the draft thread. */

@@ -6,6 +6,8 @@ import static org.espalier.natives.global.espalier.ESPALIER_NO_NOISE;
 import static org.espalier.natives.global.espalier.ESPALIER_TARGET_NOISE;
 import static org.espalier.natives.global.espalier.espalier_buffer_create;
 import static org.espalier.natives.global.espalier.espalier_buffer_destroy;
+import static org.espalier.natives.global.espalier.espalier_buffer_read_row;
+import static org.espalier.natives.global.espalier.espalier_buffer_write_row;
 import static org.espalier.natives.global.espalier.espalier_sequence_create;
 import static org.espalier.natives.global.espalier.espalier_sequence_destroy;
 import static org.espalier.natives.global.espalier.espalier_sequence_fork;
@@ -195,6 +197,14 @@ public final class NativeSession {
         espalier_buffer_create(context.get(), ESPALIER_FP32, 2, new long[] {rows, vocab}, made));
     freeLaws();
     laws = made;
+  }
+
+  public void readLaw(int row, float[] law) {
+    Natives.check(espalier_buffer_read_row(laws, row, law, law.length));
+  }
+
+  public void writeLaw(int row, float[] law) {
+    Natives.check(espalier_buffer_write_row(laws, row, law, law.length));
   }
 
   private void freeLaws() {

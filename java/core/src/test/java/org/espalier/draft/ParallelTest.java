@@ -39,7 +39,8 @@ class ParallelTest {
     }
 
     @Override
-    public int[] draft(int keep, int[] tail, Sampling sampling, int g, BooleanSupplier dropped) {
+    public int[] draft(
+        int keep, int[] tail, Sampling sampling, boolean laws, int g, BooleanSupplier dropped) {
       assertThat(Thread.currentThread().getName()).isEqualTo(DraftThread.NAME);
       assertThat(keep).isLessThanOrEqualTo(s.size());
       s.subList(keep, s.size()).clear();
@@ -48,6 +49,11 @@ class ParallelTest {
       int[] d = new int[g];
       Arrays.setAll(d, i -> tokenAt.applyAsInt(s.size() + i));
       return d;
+    }
+
+    @Override
+    public float[] law(int i) {
+      throw new IllegalStateException("nothing was drawn");
     }
 
     @Override
@@ -266,9 +272,15 @@ class ParallelTest {
     Parallel.Draft broken =
         new Parallel.Draft() {
           @Override
-          public int[] draft(int keep, int[] tail, Sampling sampling, int g, BooleanSupplier drop) {
+          public int[] draft(
+              int keep, int[] tail, Sampling sampling, boolean laws, int g, BooleanSupplier drop) {
             thrown.countDown();
             throw new IllegalArgumentException("no more paper");
+          }
+
+          @Override
+          public float[] law(int i) {
+            throw new IllegalStateException("nothing was drawn");
           }
 
           @Override
@@ -298,13 +310,19 @@ class ParallelTest {
     Parallel.Draft endless =
         new Parallel.Draft() {
           @Override
-          public int[] draft(int keep, int[] tail, Sampling sampling, int g, BooleanSupplier drop) {
+          public int[] draft(
+              int keep, int[] tail, Sampling sampling, boolean laws, int g, BooleanSupplier drop) {
             started.countDown();
             while (!drop.getAsBoolean()) {
               Thread.onSpinWait();
             }
             drafted.incrementAndGet();
             return tail;
+          }
+
+          @Override
+          public float[] law(int i) {
+            throw new IllegalStateException("nothing was drawn");
           }
 
           @Override

@@ -24,18 +24,26 @@ final class ModelFolders {
 
   /** A Llama of one layer with random weights and no tokenizer. */
   static Path random(Path dir, int vocab, long seed, float spread) {
+    return random(dir, vocab, seed, spread, 1);
+  }
+
+  /** A Llama of some layers with random weights and no tokenizer. */
+  static Path random(Path dir, int vocab, long seed, float spread, int layers) {
     Random random = new Random(seed);
     Map<String, int[]> shapes = new LinkedHashMap<>();
     shapes.put("model.embed_tokens.weight", new int[] {vocab, HIDDEN});
-    shapes.put("model.layers.0.input_layernorm.weight", new int[] {HIDDEN});
-    shapes.put("model.layers.0.self_attn.q_proj.weight", new int[] {2 * HEAD_DIM, HIDDEN});
-    shapes.put("model.layers.0.self_attn.k_proj.weight", new int[] {HEAD_DIM, HIDDEN});
-    shapes.put("model.layers.0.self_attn.v_proj.weight", new int[] {HEAD_DIM, HIDDEN});
-    shapes.put("model.layers.0.self_attn.o_proj.weight", new int[] {HIDDEN, 2 * HEAD_DIM});
-    shapes.put("model.layers.0.post_attention_layernorm.weight", new int[] {HIDDEN});
-    shapes.put("model.layers.0.mlp.gate_proj.weight", new int[] {HIDDEN, HIDDEN});
-    shapes.put("model.layers.0.mlp.up_proj.weight", new int[] {HIDDEN, HIDDEN});
-    shapes.put("model.layers.0.mlp.down_proj.weight", new int[] {HIDDEN, HIDDEN});
+    for (int l = 0; l < layers; l++) {
+      String layer = "model.layers." + l + ".";
+      shapes.put(layer + "input_layernorm.weight", new int[] {HIDDEN});
+      shapes.put(layer + "self_attn.q_proj.weight", new int[] {2 * HEAD_DIM, HIDDEN});
+      shapes.put(layer + "self_attn.k_proj.weight", new int[] {HEAD_DIM, HIDDEN});
+      shapes.put(layer + "self_attn.v_proj.weight", new int[] {HEAD_DIM, HIDDEN});
+      shapes.put(layer + "self_attn.o_proj.weight", new int[] {HIDDEN, 2 * HEAD_DIM});
+      shapes.put(layer + "post_attention_layernorm.weight", new int[] {HIDDEN});
+      shapes.put(layer + "mlp.gate_proj.weight", new int[] {HIDDEN, HIDDEN});
+      shapes.put(layer + "mlp.up_proj.weight", new int[] {HIDDEN, HIDDEN});
+      shapes.put(layer + "mlp.down_proj.weight", new int[] {HIDDEN, HIDDEN});
+    }
     shapes.put("model.norm.weight", new int[] {HIDDEN});
     shapes.put("lm_head.weight", new int[] {vocab, HIDDEN});
     StringBuilder header = new StringBuilder("{");
@@ -68,22 +76,22 @@ final class ModelFolders {
     try {
       Files.createDirectories(dir);
       Files.write(dir.resolve("model.safetensors"), file.array());
-      Files.writeString(dir.resolve("config.json"), config(vocab));
+      Files.writeString(dir.resolve("config.json"), config(vocab, layers));
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
     return dir;
   }
 
-  private static String config(int vocab) {
+  private static String config(int vocab, int layers) {
     return """
     {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": %d, "hidden_size": %d,
-     "intermediate_size": %d, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
+     "intermediate_size": %d, "num_hidden_layers": %d, "num_attention_heads": 2, "num_key_value_heads": 1,
      "head_dim": %d, "hidden_act": "silu", "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
      "rope_theta": 10000.0, "rope_scaling": null, "attention_bias": false, "mlp_bias": false,
      "tie_word_embeddings": false, "torch_dtype": "float32"}
     """
-        .formatted(vocab, HIDDEN, HIDDEN, HEAD_DIM);
+        .formatted(vocab, HIDDEN, HIDDEN, layers, HEAD_DIM);
   }
 
   /** The files of the draft model. */

@@ -83,19 +83,33 @@ class ParallelDraftsTest {
     }
   }
 
-  /** Speculative sampling judges the chain: tokens of the vocabulary, and many of them drafted. */
+  /**
+   * With the sampling verifier and the target as its own draft, a block is kept whole, as q is p,
+   * once its first token is what the target has drawn.
+   */
   @Test
-  void samplingVerifierAccepts() {
-    try (DrafterFactory drafter = Drafters.parse("parallel:model=tiny-java,gamma=4");
-        Generation generation =
-            new Generation(
-                session,
-                List.of(prompt),
-                options(drafter, Sampling.of(0.8f, 5)).withVerifier(Verifiers.parse("sampling")))) {
-      GenerationResult result = generation.run().get(0);
-      assertThat(result.tokenIds()).hasSize(33);
-      assertThat(result.stats().accepted()).isPositive();
+  void blockOfTheRightLawIsKeptWhole() {
+    int g = 4;
+    int[] steps = {0, 0};
+    for (int seed = 0; seed < 4; seed++) {
+      try (DrafterFactory drafter = Drafters.parse("parallel:model=tiny-java,gamma=" + g);
+          Generation generation =
+              new Generation(
+                  session,
+                  List.of(prompt),
+                  options(drafter, Sampling.of(0.8f, seed))
+                      .withVerifier(Verifiers.parse("sampling")))) {
+        int before = prompt.length;
+        while (generation.step()) {
+          int emitted = generation.sequence(0).length() + 1 - before;
+          assertThat(emitted).isIn(1, g);
+          steps[emitted == g ? 1 : 0]++;
+          before += emitted;
+        }
+      }
     }
+    assertThat(steps[0]).as("first tokens that are not the target's").isPositive();
+    assertThat(steps[1]).as("whole blocks").isPositive();
   }
 
   /** Cancelled after any step, while a block is in flight. */

@@ -46,9 +46,10 @@ class SamplingLawTest {
   private static final int MUTANT_RUNS = 5 * RUNS;
 
   private static final int[] PROMPT = {3, 1, 6};
+  private static final DrafterFactory PLAIN = Drafters.none();
 
   /**
-   * Quantile 1 - 1e-5 of chi-square with 63 degrees of freedom: alpha 2e-4 for all tests together.
+   * Quantile 1 - 1e-5 of chi-square with 63 degrees of freedom: alpha 3e-4 for all tests together.
    */
   private static final double CRITICAL = 123.0;
 
@@ -57,6 +58,7 @@ class SamplingLawTest {
   private static Model draft;
   private static Session session;
   private static double[] law;
+  private static double[] laterLaw;
   private static final long FIRST_SEED = new Random().nextInt(1_000_000) * 100_000L;
 
   @BeforeAll
@@ -65,7 +67,8 @@ class SamplingLawTest {
     draft = Model.load(ModelFolders.random(dir.resolve("draft"), VOCAB, 2, 0.18f));
     ModelFolders.random(dir.resolve("uniform"), VOCAB, 3, 0);
     session = target.newSession();
-    law = lawOfTwoTokens();
+    law = lawOfTwoTokens(target, PROMPT, 0);
+    laterLaw = lawOfTwoTokens(target, PROMPT, 1);
   }
 
   @AfterAll
@@ -75,25 +78,39 @@ class SamplingLawTest {
     target.close();
   }
 
-  /** p(x1) p(x2 | x1) from the raw logits, in double. */
-  private static double[] lawOfTwoTokens() {
+  /** The joint law of two tokens, after so many that are not looked at, from the raw logits. */
+  private static double[] lawOfTwoTokens(Model model, int[] prompt, int skipped) {
     double[] cells = new double[VOCAB * VOCAB];
-    try (Sequence sequence = session.newSequence()) {
-      sequence.prefill(Arrays.copyOf(PROMPT, PROMPT.length - 1));
-      DraftTree tree = DraftTree.rootedAt(PROMPT[PROMPT.length - 1]);
+    try (Session own = model.newSession()) {
+      addLaw(own, prompt, skipped, 1, cells);
+    }
+    return cells;
+  }
+
+  private static void addLaw(Session own, int[] text, int skipped, double weight, double[] cells) {
+    double[] first;
+    double[][] second = new double[VOCAB][];
+    try (Sequence sequence = own.newSequence()) {
+      sequence.prefill(Arrays.copyOf(text, text.length - 1));
+      DraftTree tree = DraftTree.rootedAt(text[text.length - 1]);
       for (int x = 0; x < VOCAB; x++) {
         tree.append(0, x);
       }
-      Scores scores = session.forward(List.of(sequence), List.of(tree), 0).get(0);
-      double[] first = softmax(scores, 0);
-      for (int x = 0; x < VOCAB; x++) {
-        double[] second = softmax(scores, 1 + x);
-        for (int y = 0; y < VOCAB; y++) {
-          cells[x * VOCAB + y] = first[x] * second[y];
-        }
+      Scores scores = own.forward(List.of(sequence), List.of(tree), 0).get(0);
+      first = softmax(scores, 0);
+      Arrays.setAll(second, x -> softmax(scores, 1 + x));
+    }
+    for (int x = 0; x < VOCAB; x++) {
+      if (skipped > 0) {
+        int[] longer = Arrays.copyOf(text, text.length + 1);
+        longer[text.length] = x;
+        addLaw(own, longer, skipped - 1, weight * first[x], cells);
+        continue;
+      }
+      for (int y = 0; y < VOCAB; y++) {
+        cells[x * VOCAB + y] += weight * first[x] * second[x][y];
       }
     }
-    return cells;
   }
 
   private static double[] softmax(Scores scores, int node) {
@@ -112,37 +129,52 @@ class SamplingLawTest {
   }
 
   private static double chiSquare(DrafterFactory drafter, String verifierName, int atLeast) {
+    return chiSquare(target, PROMPT, drafter, verifierName, atLeast, 0, law);
+  }
+
+  /** Of the two tokens after those that are skipped. */
+  private static double chiSquare(
+      Model model,
+      int[] prompt,
+      DrafterFactory drafter,
+      String verifierName,
+      int atLeast,
+      int skipped,
+      double[] lawOfTwo) {
     Verifier verifier = Verifiers.parse(verifierName);
     long[] seen = new long[VOCAB * VOCAB];
     int perRun = 32; // sequences of one batch draw with streams of their own
     List<int[]> prompts = new ArrayList<>();
     for (int b = 0; b < perRun; b++) {
-      prompts.add(PROMPT);
+      prompts.add(prompt);
     }
     int runs = 0;
+    long drafted = 0;
     for (long seed = FIRST_SEED; runs < atLeast; seed++) {
       GenerationOptions options =
           GenerationOptions.defaults()
-              .withMaxNewTokens(2)
+              .withMaxNewTokens(2 + skipped)
               .withSampling(Sampling.of(1, seed))
               .withVerifier(verifier)
               .withDrafter(drafter);
       try (Session many =
-              target.newSession(
+              model.newSession(
                   SessionOptions.defaults().withMaxSequences(perRun).withMaxTokens(32));
           Generation generation = new Generation(many, prompts, options)) {
         for (var result : generation.run()) {
           List<Integer> ids = result.tokenIds();
-          seen[ids.get(0) * VOCAB + ids.get(1)]++;
+          seen[ids.get(skipped) * VOCAB + ids.get(skipped + 1)]++;
           runs++;
+          drafted += result.stats().drafted();
         }
       }
     }
+    assertThat(drafted > 0).as("something is drafted").isNotEqualTo(drafter == PLAIN);
     double chiSquare = 0;
     double restExpected = 0; // cells of small expectation are one
     double restSeen = 0;
     for (int cell = 0; cell < seen.length; cell++) {
-      double expected = law[cell] * runs;
+      double expected = lawOfTwo[cell] * runs;
       if (expected < 5) {
         restExpected += expected;
         restSeen += seen[cell];
@@ -188,9 +220,64 @@ class SamplingLawTest {
     }
   }
 
+  /**
+   * What is drafted beside the target is judged from the second token on: the second and the third
+   * one.
+   */
+  @ParameterizedTest(name = "{0}, draft {1}, g = {2}")
+  @CsvSource({
+    "sampling, draft, 2",
+    "sampling, draft, 3",
+    "sampling, target, 3",
+    "sampling, uniform, 3",
+    "exact, draft, 3"
+  })
+  void blocksDraftedInParallelKeepTheLaw(String verifier, String name, int g) {
+    String spec = "parallel:model=%s,gamma=%d".formatted(dir.resolve(name), g);
+    try (DrafterFactory drafter = Drafters.parse(spec)) {
+      assertThat(chiSquare(target, PROMPT, drafter, verifier, RUNS, 1, laterLaw))
+          .as("first seed %d", FIRST_SEED)
+          .isLessThan(CRITICAL);
+    }
+  }
+
+  /** Tokens that are copied or remembered are given ones, whatever the target draws. */
+  @ParameterizedTest
+  @CsvSource(
+      delimiter = ';',
+      value = {
+        "prompt-lookup:n_max=1,m=2",
+        "input-copy:m=2",
+        "aded",
+        "token-recycling:tree=3x2,k=3"
+      })
+  void draftsWithoutALawKeepTheLaw(String spec) {
+    int[] prompt = {3, 1, 6, 3, 1}; // something to copy
+    double[] lawOfTwo = lawOfTwoTokens(target, prompt, 0);
+    try (DrafterFactory drafter = Drafters.parse(spec)) {
+      assertThat(chiSquare(target, prompt, drafter, "sampling", RUNS, 0, lawOfTwo))
+          .as("first seed %d", FIRST_SEED)
+          .isLessThan(CRITICAL);
+    }
+  }
+
+  /** Drafts of the model's own first layer, in the first rounds and when its statistics choose. */
+  @ParameterizedTest(name = "{0}, after {1} tokens")
+  @CsvSource({"sampling, 0", "sampling, 1", "exact, 1"})
+  void earlyExitsKeepTheLaw(String verifier, int skipped) {
+    ModelFolders.random(dir.resolve("layers"), VOCAB, 4, 0.18f, 3);
+    try (Model layers = Model.load(dir.resolve("layers"));
+        DrafterFactory drafter = Drafters.parse("early-exit:d_max=3")) {
+      double[] lawOfTwo = lawOfTwoTokens(layers, PROMPT, skipped);
+      assertThat(chiSquare(layers, PROMPT, drafter, verifier, RUNS, skipped, lawOfTwo))
+          .as("first seed %d", FIRST_SEED)
+          .isLessThan(CRITICAL);
+    }
+  }
+
   @Test
   void plainDecodingHasTheLawOfTheTarget() {
-    assertThat(chiSquare(Drafters.none(), "exact", RUNS))
+    assertThat(chiSquare(PLAIN, "exact", RUNS))
         .as("first seed %d", FIRST_SEED)
         .isLessThan(CRITICAL);
   }
