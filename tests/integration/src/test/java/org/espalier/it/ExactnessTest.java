@@ -15,6 +15,7 @@ import org.espalier.GenerationResult;
 import org.espalier.Sampling;
 import org.espalier.Session;
 import org.espalier.SessionOptions;
+import org.espalier.Verifiers;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -172,45 +173,74 @@ class ExactnessTest {
     kinds.forEach(DrafterFactory::close);
   }
 
-  /** Six prompts whose drafters come from one factory: what they share mixes nothing up. */
+  /**
+   * Five prompts whose drafters come from one factory, what they share mixes nothing up: all
+   * samplings under the exact verifier, and the greedy ones under the sampling verifier, which
+   * keeps the law where chance is in play ({@link SamplingLawTest}).
+   */
   @ParameterizedTest
   @ValueSource(
       strings = {
+        "prompt-lookup",
+        "token-recycling:tree=4x2x1,k=4",
+        "draft-model:gamma=3",
+        "draft-model:gamma=2,width=2",
         "aded",
         "input-copy",
         "parallel",
         "parallel:gamma=3",
-        "early-exit",
-        "dynamic-tree"
+        "early-exit:d_max=6",
+        "dynamic-tree:nodes=12,depth=4"
       })
   void batchFromOneFactory(String spec) {
     List<int[]> prompts = new ArrayList<>();
-    for (Fixtures.Prompt prompt : Fixtures.prompts(6).subList(0, 6)) {
+    for (Fixtures.Prompt prompt : Fixtures.prompts(5).subList(0, 5)) {
       prompts.add(Fixtures.tokens(prompt, 60 - 7 * prompts.size()));
     }
-    SessionOptions forSix = SessionOptions.defaults().withMaxSequences(6).withMaxTokens(256);
-    try (Session six = Fixtures.tinyJava().newSession(forSix)) {
-      for (Sampling sampling : List.of(Sampling.greedy(), Sampling.of(0.8f, 12))) {
-        try (DrafterFactory factory = Drafters.parse(spec);
-            Generation generation =
-                new Generation(
-                    six,
-                    prompts,
-                    GenerationOptions.defaults()
-                        .withMaxNewTokens(MAX_NEW_TOKENS)
-                        .withSampling(sampling)
-                        .withDrafter(factory))) {
-          List<GenerationResult> together = generation.run();
-          long accepted = 0;
-          for (int b = 0; b < prompts.size(); b++) {
-            Run alone = decode(prompts.get(b), Drafters.none(), sampling.withStream(b));
-            assertThat(together.get(b).tokenIds())
-                .as("sequence %d", b)
-                .isEqualTo(alone.result().tokenIds());
-            accepted += together.get(b).stats().accepted();
+    SessionOptions forFive = SessionOptions.defaults().withMaxSequences(5).withMaxTokens(256);
+    try (Session five = Fixtures.tinyJava().newSession(forFive)) {
+      for (Map.Entry<String, Sampling> entry : SAMPLINGS.entrySet()) {
+        Sampling sampling = entry.getValue();
+        for (String verifier : List.of("exact", "sampling")) {
+          if (verifier.equals("exact") || sampling.isGreedy()) {
+            String what = spec + ", " + entry.getKey() + ", " + verifier;
+            batchIsAsAlone(five, prompts, what, sampling, verifier, spec);
           }
-          assertThat(accepted).isPositive();
         }
+      }
+    }
+  }
+
+  private static void batchIsAsAlone(
+      Session five,
+      List<int[]> prompts,
+      String what,
+      Sampling sampling,
+      String verifier,
+      String spec) {
+    GenerationOptions options =
+        GenerationOptions.defaults()
+            .withMaxNewTokens(MAX_NEW_TOKENS)
+            .withSampling(sampling)
+            .withVerifier(Verifiers.parse(verifier));
+    try (DrafterFactory factory = Drafters.parse(spec);
+        Generation generation = new Generation(five, prompts, options.withDrafter(factory))) {
+      List<GenerationResult> together = generation.run();
+      long accepted = 0;
+      for (int b = 0; b < prompts.size(); b++) {
+        int[] prompt = prompts.get(b);
+        Sampling own = sampling.withStream(b);
+        Run alone =
+            PLAIN.computeIfAbsent(
+                "five, " + b + ", " + sampling, key -> decode(prompt, Drafters.none(), own));
+        assertThat(together.get(b).tokenIds())
+            .as("%s: sequence %d", what, b)
+            .isEqualTo(alone.result().tokenIds());
+        accepted += together.get(b).stats().accepted();
+      }
+      // Five drafts that share a thread may be too slow for blocks of more than one token.
+      if (!spec.equals("parallel")) {
+        assertThat(accepted).as(what).isPositive();
       }
     }
   }
