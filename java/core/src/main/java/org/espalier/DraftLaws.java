@@ -39,6 +39,16 @@ public final class DraftLaws {
     session.writeLaw(row(i), law);
   }
 
+  /** Whether a number names one of these rows. */
+  boolean has(int row) {
+    return row >= first && row < first + rows;
+  }
+
+  /** The numbers of these rows, for a message. */
+  String rule() {
+    return rows == 0 ? "none, as lawRows = 0" : first + " to " + (first + rows - 1);
+  }
+
   Session session() {
     return session;
   }

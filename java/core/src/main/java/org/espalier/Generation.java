@@ -260,9 +260,17 @@ public final class Generation implements AutoCloseable {
       return;
     }
     closed = true;
+    RuntimeException first = null;
     for (Run run : runs) {
-      run.drafter().close();
+      try {
+        run.drafter().close();
+      } catch (RuntimeException e) {
+        first = first == null ? e : first; // the others are closed all the same
+      }
       run.sequence().close();
+    }
+    if (first != null) {
+      throw new DrafterException("a drafter failed to close: " + first, first);
     }
   }
 }

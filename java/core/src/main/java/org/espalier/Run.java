@@ -110,6 +110,19 @@ final class Run implements Context {
         require(false, "token of node " + i, token, "0 to " + (vocab - 1));
       }
     }
+    if (laws != null) {
+      checkLaws(tree, laws);
+    }
+  }
+
+  /** Drawn children have a law, one of the drafter's own. */
+  private void checkLaws(DraftTree tree, DraftLaws own) {
+    for (int i = 0; i < tree.size(); i++) {
+      if (tree.scheme(i) != DraftTree.Scheme.POINT_MASS && !own.has(tree.lawRow(i))) {
+        int row = tree.lawRow(i);
+        require(false, "law row of node " + i, row, own.rule());
+      }
+    }
   }
 
   private void require(boolean holds, String what, int got, String rule) {

@@ -3,7 +3,10 @@ package org.espalier.it;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -65,7 +68,17 @@ class AdedTableTest {
     GenerationResult first = decodeWith(file);
     byte[] bytes = Files.readAllBytes(file);
     Files.write(file, Arrays.copyOf(bytes, bytes.length / 2));
-    GenerationResult again = decodeWith(file);
+    ByteArrayOutputStream log = new ByteArrayOutputStream();
+    PrintStream before = System.err;
+    System.setErr(new PrintStream(log, true, StandardCharsets.UTF_8));
+    GenerationResult again;
+    try {
+      again = decodeWith(file);
+    } finally {
+      System.setErr(before);
+    }
+    assertThat(log.toString(StandardCharsets.UTF_8))
+        .contains("WARN", "table " + file + ": size = ", "it is begun anew");
     assertThat(again.tokenIds()).isEqualTo(first.tokenIds());
     assertThat(again.stats().passes()).isEqualTo(first.stats().passes());
     assertThat(Files.readAllBytes(file)).isEqualTo(bytes);

@@ -236,6 +236,121 @@ class DrafterContractTest {
     assertThat(decode(Drafters.none(), Sampling.greedy(), 3).tokenIds()).hasSize(3);
   }
 
+  /** A broken drafter in the middle of a batch, with either verifier and with a temperature. */
+  @ParameterizedTest
+  @ValueSource(strings = {"exact", "sampling"})
+  void brokenDrafterEndsItsBatchAlone(String verifier) {
+    SessionOptions forThree = SessionOptions.defaults().withMaxSequences(3).withMaxTokens(128);
+    GenerationOptions options =
+        GenerationOptions.defaults()
+            .withMaxNewTokens(12)
+            .withSampling(Sampling.of(0.8f, 4))
+            .withVerifier(Verifiers.parse(verifier));
+    try (Session three = Fixtures.tinyJava().newSession(forThree);
+        DrafterFactory good = Drafters.parse("draft-model")) {
+      for (int step : new int[] {0, 1, 2}) {
+        int[] calls = {0, 0};
+        Drafter bad =
+            context -> {
+              if (calls[1]++ == step) {
+                throw new IllegalStateException("oops");
+              }
+              return DraftTree.rootedAt(context.lastToken());
+            };
+        DrafterFactory second = target -> calls[0]++ == 1 ? bad : good.create(target);
+        List<int[]> prompts = List.of(prompt, prompt, prompt);
+        try (Generation generation = new Generation(three, prompts, options.withDrafter(second))) {
+          assertThatThrownBy(generation::run)
+              .isInstanceOf(DrafterException.class)
+              .hasMessageContaining("failed to propose: java.lang.IllegalStateException: oops");
+          assertThatThrownBy(generation::step)
+              .isInstanceOf(IllegalStateException.class)
+              .hasMessage("the generation has failed before");
+        }
+        try (Generation again = new Generation(three, prompts, options.withDrafter(good))) {
+          assertThat(again.run()).hasSize(3).allMatch(result -> !result.tokenIds().isEmpty());
+        }
+      }
+    }
+  }
+
+  /** Laws that are not there, or not those of the tokens, are refused by name. */
+  @ParameterizedTest
+  @ValueSource(ints = {-1, 1, 99})
+  void lawsThatAreNotThereAreNamed(int row) {
+    Drafter drafter =
+        new Drafter() {
+          @Override
+          public DraftTree propose(Context context) {
+            DraftTree tree = DraftTree.rootedAt(context.lastToken());
+            if (context.maxDepth() > 0) {
+              tree.append(7);
+              tree.childrenDrawn(0, DraftTree.Scheme.WITHOUT_REPLACEMENT, row);
+            }
+            return tree;
+          }
+
+          @Override
+          public int lawRows() {
+            return 1;
+          }
+        };
+    GenerationOptions options =
+        GenerationOptions.defaults()
+            .withMaxNewTokens(4)
+            .withSampling(Sampling.of(0.8f, 4))
+            .withDrafter(always(drafter))
+            .withVerifier(Verifiers.parse("sampling"));
+    try (Session own = Fixtures.tinyJava().newSession()) {
+      try (Generation generation = new Generation(own, List.of(prompt), options)) {
+        assertThatThrownBy(generation::run)
+            .isInstanceOf(DrafterException.class)
+            .hasMessageContaining("drafter org.espalier.it.DrafterContractTest")
+            .hasMessageContaining("law row of node 0 = " + row + ", expected 0 to 0");
+      }
+      GenerationOptions plain = options.withDrafter(Drafters.none());
+      try (Generation generation = new Generation(own, List.of(prompt), plain)) {
+        assertThat(generation.run().get(0).tokenIds()).hasSize(4);
+      }
+    }
+  }
+
+  /** A drafter that fails to close does not keep the others from being closed. */
+  @Test
+  void failureToCloseIsNamedAndOthersAreClosed() {
+    int[] closed = {0};
+    DrafterFactory factory =
+        target ->
+            new Drafter() {
+              @Override
+              public DraftTree propose(Context context) {
+                return DraftTree.rootedAt(context.lastToken());
+              }
+
+              @Override
+              public void close() {
+                if (closed[0]++ == 0) {
+                  throw new IllegalStateException("stuck");
+                }
+              }
+            };
+    SessionOptions forTwo = SessionOptions.defaults().withMaxSequences(2).withMaxTokens(64);
+    GenerationOptions options =
+        GenerationOptions.defaults().withMaxNewTokens(2).withDrafter(factory);
+    try (Session two = Fixtures.tinyJava().newSession(forTwo)) {
+      for (int again = 0; again < 2; again++) { // sequences were given back: there is room for two
+        closed[0] = 0;
+        Generation generation = new Generation(two, List.of(prompt, prompt), options);
+        generation.run();
+        assertThatThrownBy(generation::close)
+            .isInstanceOf(DrafterException.class)
+            .hasMessageContaining("failed to close")
+            .hasMessageContaining("stuck");
+        assertThat(closed[0]).isEqualTo(2);
+      }
+    }
+  }
+
   /**
    * What a drafter asked for is what it sees: the best token first, equal to the arg-max of the
    * logits.

@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.file.Path;
 import java.util.List;
+import org.espalier.DraftTree;
+import org.espalier.DrafterException;
 import org.espalier.DrafterFactory;
 import org.espalier.Drafters;
 import org.espalier.FinishReason;
@@ -16,6 +18,7 @@ import org.espalier.ModelFormatException;
 import org.espalier.Sampling;
 import org.espalier.Session;
 import org.espalier.SessionOptions;
+import org.espalier.TokenStream;
 import org.espalier.Verifiers;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.AfterEach;
@@ -128,6 +131,71 @@ class ParallelDraftsTest {
     try (Generation again =
         new Generation(session, List.of(prompt), options(Drafters.none(), Sampling.greedy()))) {
       assertThat(again.run().get(0).tokenIds()).hasSize(33);
+    }
+  }
+
+  /** Cancelled from another thread at any time, in the middle of a pass and of a block. */
+  @Test
+  void cancelFromAnotherThread() throws InterruptedException {
+    for (int millis = 0; millis < 40; millis += 3) {
+      try (DrafterFactory drafter = Drafters.parse("parallel:gamma=8")) {
+        TokenStream tokens =
+            Fixtures.tinyJava()
+                .generate(
+                    prompt, options(drafter, Sampling.of(0.8f, millis)).withMaxNewTokens(800));
+        int pause = millis;
+        Thread canceller =
+            new Thread(
+                () -> {
+                  try {
+                    Thread.sleep(pause);
+                  } catch (InterruptedException e) {
+                    throw new IllegalStateException(e);
+                  }
+                  tokens.cancel();
+                });
+        canceller.start();
+        try (tokens) {
+          while (tokens.hasNext()) {
+            tokens.next();
+          }
+          assertThat(tokens.result().finishReason()).isIn(FinishReason.CANCELLED, FinishReason.END);
+        } finally {
+          canceller.join();
+        }
+      }
+      noDraftThreadIsLeft();
+    }
+  }
+
+  /** A drafter that fails beside those of a batch, before and between their blocks. */
+  @ParameterizedTest
+  @ValueSource(ints = {0, 1, 3})
+  void failureBesideADraftLeavesNoThread(int step) {
+    int[] calls = {0, 0};
+    try (DrafterFactory drafter = Drafters.parse("parallel:gamma=4")) {
+      DrafterFactory last =
+          target ->
+              calls[0]++ < 2
+                  ? drafter.create(target)
+                  : context -> {
+                    if (calls[1]++ == step) {
+                      throw new IllegalStateException("oops");
+                    }
+                    return DraftTree.rootedAt(context.lastToken());
+                  };
+      try (Generation generation =
+          new Generation(
+              session, List.of(prompt, prompt, prompt), options(last, Sampling.greedy()))) {
+        assertThatThrownBy(generation::run)
+            .isInstanceOf(DrafterException.class)
+            .hasMessageContaining("oops");
+      }
+      noDraftThreadIsLeft();
+      try (Generation again =
+          new Generation(session, List.of(prompt), options(drafter, Sampling.greedy()))) {
+        assertThat(again.run().get(0).tokenIds()).hasSize(33);
+      }
     }
   }
 
