@@ -1,5 +1,7 @@
 package org.espalier.cli;
 
+import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -39,7 +41,7 @@ import picocli.CommandLine.Spec;
       "",
       "surplus     nats: cross entropy of a head that sees the tokens alone, less that of one",
       "            that sees the state too; both are trained on three of four texts and",
-      "            measured on the fourth. low and high: 95 % by bootstrap over texts",
+      "            measured on the fourth. low and high: 95 %% by bootstrap over texts",
       "agreement   how often the head's best token is the text's",
       "acceptance  what speculative sampling from the head accepts at least, 1 - sqrt(KL / 2)",
       "",
@@ -102,6 +104,12 @@ final class AnalyzeCommand implements Runnable {
       description = "Times that a text is learned from. Default: ${DEFAULT-VALUE}.")
   private int epochs;
 
+  @Option(
+      names = "--report",
+      paramLabel = "FILE.html",
+      description = "Also write a page with a plot of the surplus by layer.")
+  private @Nullable Path report;
+
   @Mixin private Output output;
 
   @Override
@@ -109,6 +117,13 @@ final class AnalyzeCommand implements Runnable {
     require("--offsets", offsets, 1, 8);
     require("--max-tokens", maxTokens, 3, 512);
     require("--epochs", epochs, 1, 1000);
+    if (report != null) {
+      Path folder = report.toAbsolutePath().getParent();
+      if (folder == null || !Files.isDirectory(folder) || Files.isDirectory(report)) {
+        throw new BadInputException(
+            "--report = " + report + ", expected a file in a folder that is there");
+      }
+    }
     List<PromptFile.Prompt> given = PromptFile.read(prompts);
     if (given.size() < LEAST_TEXTS) {
       throw new BadInputException(
@@ -117,12 +132,27 @@ final class AnalyzeCommand implements Runnable {
     try (Model model = source.load()) {
       require("--classes", classes, 2, model.info().vocab());
       List<Row> rows = analyze(model, layersOf(model.info()), given);
+      if (report != null) {
+        writeReport(report, rows, given.size());
+      }
       if (output.isJson()) {
         output.printJson(rows.stream().map(AnalyzeCommand::json).toList());
       } else {
         print(rows);
       }
     }
+  }
+
+  private void writeReport(Path file, List<Row> rows, int texts) {
+    SurplusPage page =
+        new SurplusPage("%s, %d texts, %d classes".formatted(source.name(), texts, classes));
+    rows.forEach(row -> page.add(row.layer(), row.term()));
+    try {
+      page.write(file);
+    } catch (IOException e) {
+      throw new BadInputException("--report = " + file + ": cannot be written: " + e.getMessage());
+    }
+    output.err().println("report: " + file);
   }
 
   private void require(String option, int got, int least, int most) {
@@ -144,6 +174,7 @@ final class AnalyzeCommand implements Runnable {
         new InformationSurplus(
             classes, new InformationSurplus.Options(Math.min(32, classes), epochs, 1));
     List<Row> rows = new ArrayList<>();
+    List<InformationSurplus.Blind> blind = new ArrayList<>();
     for (int l = 0; l < chosen.length; l++) {
       List<Text> train = new ArrayList<>();
       List<Text> heldOut = new ArrayList<>();
@@ -154,8 +185,12 @@ final class AnalyzeCommand implements Runnable {
                     states.token().get(i), states.byLayer().get(l).get(i), states.law().get(i)));
       }
       for (int offset = 1; offset <= offsets; offset++) {
+        if (l == 0) {
+          output.err().println("tokens alone, offset " + offset);
+          blind.add(surplus.blind(offset, train, heldOut));
+        }
         output.err().println("layer " + chosen[l] + ", offset " + offset);
-        rows.add(new Row(chosen[l], surplus.term(offset, train, heldOut)));
+        rows.add(new Row(chosen[l], surplus.term(blind.get(offset - 1), train, heldOut)));
       }
     }
     return rows;

@@ -329,7 +329,19 @@ final class CommandsTest {
       assertThat(row.get("agreement").asDouble()).isBetween(0.0, 1.0);
       assertThat(row.get("target_entropy").asDouble()).isPositive();
     }
-    assertThat(Run.of(command).json()).isEqualTo(rows); // the same seed, the same heads
+    // The same seed, the same heads.
+    Path page = dir.resolve("surplus.html");
+    assertThat(Run.of(and(command, "--report", page.toString())).json()).isEqualTo(rows);
+    String html = Files.readString(page);
+    assertThat(html).contains("tiny-java, 8 texts, 32 classes").doesNotContain("http", "src=");
+    assertThat(html.split("<polyline", -1)).hasSize(3); // one for each offset
+    assertThat(html.split("<line", -1))
+        .hasSize(1 + 2 + 4); // the axes, and an interval for each row
+    double least = 0;
+    for (JsonNode row : rows) {
+      least = Math.min(least, row.get("low").asDouble());
+    }
+    assertThat(html).contains(">" + Units.fixed(least, 2) + "<");
     // The heads of an offset differ in the state alone; without it they are one head.
     assertThat(rows.get(0).get("blind_cross_entropy"))
         .isEqualTo(rows.get(2).get("blind_cross_entropy"));
@@ -342,6 +354,11 @@ final class CommandsTest {
     Run few = Run.of("analyze", "--prompts", prompts().toString());
     assertThat(few.exitCode()).isEqualTo(2);
     assertThat(few.err()).contains("texts = 2, expected at least 8");
+    Run nowhere =
+        Run.of("analyze", "--prompts", prompts().toString(), "--report", "no-such-dir/a.html");
+    assertThat(nowhere.exitCode()).isEqualTo(2);
+    assertThat(nowhere.err())
+        .contains("--report = no-such-dir/a.html, expected a file in a folder");
     Run deep = Run.of("analyze", "--prompts", "../../tests/models/prompts.jsonl", "--layers", "9");
     assertThat(deep.exitCode()).isEqualTo(2);
     assertThat(deep.err()).contains("--layers = 9, expected 0 to 8");

@@ -128,16 +128,44 @@ public final class InformationSurplus {
     this.options = options;
   }
 
+  /** What the head that sees the tokens alone says: the same for the states of every layer. */
+  public static final class Blind {
+    private final int offset;
+    private final List<List<Place>> places;
+
+    private Blind(int offset, List<List<Place>> places) {
+      this.offset = offset;
+      this.places = places;
+    }
+  }
+
   /**
-   * The term of one offset.
+   * Trains and measures the head without a state.
    *
-   * @param train texts that the heads learn from
+   * @param train texts that the heads learn from; their states are not read
    * @param heldOut texts that they are measured on, at least one longer than {@code offset + 1}
    */
-  public Term term(int offset, List<Text> train, List<Text> heldOut) {
+  public Blind blind(int offset, List<Text> train, List<Text> heldOut) {
     if (offset < 1) {
       throw new IllegalArgumentException("offset = " + offset + ", expected at least 1");
     }
+    return new Blind(offset, measure(offset, 0, train, heldOut));
+  }
+
+  /** The term of one offset, see {@link #term(Blind, List, List)}. */
+  public Term term(int offset, List<Text> train, List<Text> heldOut) {
+    return term(blind(offset, train, heldOut), train, heldOut);
+  }
+
+  /**
+   * The term of one offset and one layer.
+   *
+   * @param ofTokens of the same texts
+   * @param train texts with the states of the layer
+   * @param heldOut likewise
+   */
+  public Term term(Blind ofTokens, List<Text> train, List<Text> heldOut) {
+    int offset = ofTokens.offset;
     int hidden =
         train.stream()
             .filter(text -> text.state().length > 0)
@@ -146,7 +174,7 @@ public final class InformationSurplus {
             .orElseThrow(
                 () ->
                     new IllegalArgumentException("texts to learn from = 0 tokens, expected some"));
-    List<List<Place>> blind = measure(offset, 0, train, heldOut);
+    List<List<Place>> blind = ofTokens.places;
     List<List<Place>> draft = measure(offset, hidden, normalised(train), normalised(heldOut));
     List<Place> all = draft.stream().flatMap(List::stream).toList();
     if (all.isEmpty()) {
