@@ -171,6 +171,22 @@ class AdedTest {
     assertThat(search.rootScore()).isCloseTo(2.6f, within(1e-6f));
   }
 
+  /** What a rollout draws it draws by weight: .75 and .25, so 1 + 1 + .75^2 + .25^2 on average. */
+  @Test
+  void rolloutsDrawByWeight() {
+    TriGramTable table = TriGramTable.empty(VOCAB);
+    table.bump(TriGramTable.pair(1, 2), 3, 1, 3);
+    table.bump(TriGramTable.pair(2, 3), 4, .75f, 3);
+    table.bump(TriGramTable.pair(2, 3), 5, .25f, 3);
+    TriGramSearch search = new TriGramSearch(table, 1, 24, C1, C2);
+    double sum = 0;
+    for (int seed = 1; seed <= 4000; seed++) {
+      search.search(1, 2, seed);
+      sum += search.rootScore();
+    }
+    assertThat(sum / 4000).isCloseTo(2.625, within(0.02)); // five standard errors
+  }
+
   /** Each child is seen once before one is seen again; then the weights decide. */
   @Test
   void visitsFollowTheWeights() {
@@ -230,6 +246,44 @@ class AdedTest {
       largest = Math.max(largest, tree.size());
     }
     assertThat(largest).isGreaterThan(24);
+  }
+
+  /** The budget of 64 nodes holds where there is room for more. */
+  @Test
+  void budgetIsSixtyFourNodes() {
+    Random random = new Random(11);
+    int[] text = random.ints(4000, 0, 12).toArray();
+    Aded drafter = new Aded(TriGramTable.empty(VOCAB), 1000, 64);
+    int largest = 0;
+    for (int length = 3000; length < 3050; length++) {
+      ListContext context = new ListContext(1000, 1000, Arrays.copyOf(text, length));
+      largest = Math.max(largest, drafter.propose(context).size() - 1);
+    }
+    assertThat(largest).isEqualTo(64);
+  }
+
+  /** What several texts learned over one table is added, up to the cap and to so many pairs. */
+  @Test
+  void gainsOfSeveralTextsAreAdded() {
+    TriGramTable base = toy();
+    TriGramTable one = TriGramTable.over(base);
+    one.bump(TriGramTable.pair(1, 2), 4, 0.5f, 3);
+    one.bump(TriGramTable.pair(7, 8), 9, 0.04f, 3);
+    TriGramTable two = TriGramTable.over(base);
+    two.bump(TriGramTable.pair(1, 2), 4, 0.25f, 3);
+    two.bump(TriGramTable.pair(2, 3), 1, 1.9f, 3);
+    TriGramTable learned = TriGramTable.over(base);
+    learned.learnFrom(one, 3, 2);
+    learned.learnFrom(two, 3, 2);
+    assertThat(learned.weight(1, 2, 4)).isCloseTo(1f / 3 + 0.75f, within(1e-6f));
+    assertThat(learned.weight(1, 2, 3)).isCloseTo(2f / 3, within(1e-6f));
+    assertThat(learned.weight(7, 8, 9)).isEqualTo(0.04f);
+    assertThat(learned.numPairs()).isEqualTo(2);
+    assertThat(learned.weight(2, 3, 1)).isEqualTo(1); // as in the table below: no room
+    learned.learnFrom(two, 3, 3);
+    learned.learnFrom(two, 3, 3);
+    assertThat(learned.weight(2, 3, 1)).isEqualTo(3);
+    assertThat(learned.weight(1, 2, 4)).isCloseTo(1f / 3 + 1.25f, within(1e-6f));
   }
 
   @Test

@@ -10,6 +10,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Random;
 import org.espalier.DraftTree;
+import org.espalier.Sampling;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -108,6 +109,84 @@ class DynamicTreeTest {
       assertThat(TableSource.paths(grow(new RankedTree(6, 32, 1e-3), n)))
           .isEqualTo(six.subList(0, n + 1));
     }
+  }
+
+  /** A node below the threshold is proposed and gets no children; 0 stands for 1 / N. */
+  @Test
+  void unlikelyNodesGetNoChildren() {
+    assertThat(TableSource.paths(grow(new RankedTree(6, 32, .35), 64)))
+        .containsExactly("", "A", "Ax", "B", "Axz", "Axw", "Ay");
+    source.passes = 0;
+    grow(new RankedTree(2, 32, 0), 64);
+    assertThat(source.passes).isEqualTo(2); // A, .6, is scored, Ax, .42, is not
+    assertThat(TableSource.paths(grow(new DrawnTree(6, 32, 0), 64)))
+        .containsExactlyInAnyOrder("", "A", "B", "Ax", "Bx", "Ay", "Axz");
+  }
+
+  /** Drawn with the target's noise: the first draw is worth .6, the next .15, whatever its law. */
+  @Test
+  void drawsAreWorthTheirRank() {
+    tree.reset(ROOT);
+    ListContext drawn = new ListContext(Sampling.of(1, 1), 64, 64, ROOT);
+    new RankedTree(4, 32, 1e-3).grow(drawn, source, tree);
+    assertThat(TableSource.paths(tree.best(4))).containsExactly("", "A", "Ax", "Axz", "B");
+  }
+
+  /**
+   * A law whose best tokens change level by level would have more nodes scored than there is room
+   * for.
+   */
+  @Test
+  void scoredNodesHaveRoom() {
+    Map<String, List<TableSource.Choice>> laws = new HashMap<>();
+    for (int k = 0; k < 7; k++) {
+      List<TableSource.Choice> law = new ArrayList<>();
+      law.add(new TableSource.Choice('a', .9));
+      for (int i = 0; i < 7 - k; i++) {
+        law.add(new TableSource.Choice((char) ('b' + i), .1 / (7 - k)));
+      }
+      laws.put("a".repeat(k), law);
+    }
+    TableSource many = new TableSource(laws);
+    RankedTree eight = new RankedTree(8, 32, 1e-3);
+    tree.reset(ROOT);
+    eight.grow(new ListContext(64, 64, ROOT), many, tree);
+    assertThat(many.mostNodes).isBetween(16, eight.mostNodes());
+    assertThat(tree.best(8).size()).isEqualTo(9);
+  }
+
+  /** A law of which only some tokens can be drawn: what is not there is not a node. */
+  @Test
+  void slotsEndWithTheirLaw() {
+    TableSource cut = new TableSource(Map.of("", TableSource.law("A .6 B .3")));
+    for (TreePolicy policy : List.of(new RankedTree(6, 1, 1e-3), new DrawnTree(6, 1, 1e-3))) {
+      tree.reset(ROOT);
+      policy.grow(new ListContext(64, 64, ROOT), cut, tree);
+      assertThat(TableSource.paths(tree.all())).containsExactly("", "A", "B");
+    }
+  }
+
+  /** Of slots of the same value the earlier one is filled. */
+  @Test
+  void equalSlotsAreFilledInOrder() {
+    TableSource even =
+        new TableSource(
+            Map.of(
+                "", TableSource.law("A .5 B .5"),
+                "A", TableSource.law("x 1"),
+                "B", TableSource.law("x 1")));
+    tree.reset(ROOT);
+    new DrawnTree(3, 32, .01).grow(new ListContext(64, 64, ROOT), even, tree);
+    assertThat(TableSource.paths(tree.all())).containsExactly("", "A", "B", "Ax");
+  }
+
+  /** When fewer nodes are asked for than a fixed tree has, its levels share them. */
+  @Test
+  void fixedTreesShareTheirNodes() {
+    assertThat(TableSource.paths(grow(new FixedTree(3, 2), 3)))
+        .containsExactly("", "A", "Ax", "Axz");
+    assertThat(TableSource.paths(grow(new FixedTree(2, 2), 64)))
+        .containsExactly("", "A", "Ax", "B", "Bx", "Ay", "By");
   }
 
   /** Draws A then B at the root: slots 1 and .4, then .1; the slots of A and B are .6 and .3. */
@@ -214,6 +293,16 @@ class DynamicTreeTest {
       assertThat(tree.grade(i)).isGreaterThanOrEqualTo((float) least);
       assertThat(tree.grade(i)).isLessThanOrEqualTo(tree.grade(all.parent(i)));
     }
+    // How children were drawn goes with their parent.
+    DraftTree proposed = tree.best(nodes);
+    List<String> allPaths = TableSource.paths(all);
+    List<String> paths = TableSource.paths(proposed);
+    for (int i = 0; i < proposed.size(); i++) {
+      int in = allPaths.indexOf(paths.get(i));
+      assertThat(proposed.scheme(i)).isEqualTo(all.scheme(in));
+      assertThat(proposed.lawRow(i)).isEqualTo(all.lawRow(in));
+    }
+    assertThat(proposed.lawRow(0)).isZero();
     // Best first, siblings stay in the order of their draws.
     DraftTree best = tree.best(nodes);
     assertThat(best.size()).isEqualTo(all.size());

@@ -12,8 +12,14 @@ final class ListContext implements Context {
   private final int maxNodes;
   private final int maxDepth;
   private final int[] tokens;
+  private final Sampling sampling;
 
   ListContext(int maxNodes, int maxDepth, int... tokens) {
+    this(Sampling.greedy(), maxNodes, maxDepth, tokens);
+  }
+
+  ListContext(Sampling sampling, int maxNodes, int maxDepth, int... tokens) {
+    this.sampling = sampling;
     this.maxNodes = maxNodes;
     this.maxDepth = maxDepth;
     this.tokens = tokens;
@@ -41,7 +47,7 @@ final class ListContext implements Context {
 
   @Override
   public Sampling sampling() {
-    return Sampling.greedy();
+    return sampling;
   }
 
   @Override

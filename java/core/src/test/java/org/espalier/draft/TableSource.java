@@ -23,6 +23,9 @@ final class TableSource implements DraftSource {
   private int scoredFrom;
   int passes;
 
+  /** Most nodes that were scored in one pass. */
+  int mostNodes;
+
   TableSource(Map<String, List<Choice>> laws) {
     this.laws = laws;
   }
@@ -59,6 +62,7 @@ final class TableSource implements DraftSource {
     if (from != paths.size() || from >= tree.size()) {
       throw new IllegalStateException("from = " + from + ", scored = " + paths);
     }
+    mostNodes = Math.max(mostNodes, tree.size());
     paths.clear();
     paths.addAll(paths(tree));
     scoredFrom = from;

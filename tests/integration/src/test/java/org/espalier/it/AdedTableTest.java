@@ -11,6 +11,9 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import org.espalier.Context;
+import org.espalier.DraftTree;
+import org.espalier.Drafter;
 import org.espalier.DrafterFactory;
 import org.espalier.Drafters;
 import org.espalier.GenerationOptions;
@@ -106,5 +109,35 @@ class AdedTableTest {
                   .drafted())
           .isPositive();
     }
+  }
+
+  /** A drafter that is closed twice has learned once. */
+  @Test
+  void closingTwiceLearnsOnce() {
+    Path once = dir.resolve("once");
+    Path twice = dir.resolve("twice");
+    for (Path file : List.of(once, twice)) {
+      try (DrafterFactory factory = Drafters.parse("aded:table=" + file)) {
+        decode(
+            target -> {
+              Drafter drafter = factory.create(target);
+              return new Drafter() {
+                @Override
+                public DraftTree propose(Context context) {
+                  return drafter.propose(context);
+                }
+
+                @Override
+                public void close() {
+                  drafter.close();
+                  if (file.equals(twice)) {
+                    drafter.close();
+                  }
+                }
+              };
+            });
+      }
+    }
+    assertThat(twice).hasSameBinaryContentAs(once);
   }
 }
