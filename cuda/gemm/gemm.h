@@ -43,6 +43,7 @@ struct GemmView {
   const float* x;           // [m, k]
   const uint16_t* rounded;  // x, normalised, rounded and packed; or null
   int64_t m, k;
+  bool prompt;
   bool aligned_x, aligned_norm;  // 4 elements of x, 8 of the norm lie on a multiple of 16 bytes
   VectorView norm;
   float eps;
@@ -229,6 +230,8 @@ GemmView gemm_view(const SkinnyGemmArgs& args);
 void launch_skinny_gemm(const GemmView& view, Type type, void* workspace, simt::Stream stream);
 /** 16-bit weights, view.rounded; for more than 64 rows. */
 void launch_prefill_gemm(const GemmView& view, Type type, simt::Stream stream);
+/** The same for packed weights on a card of sm_90a. Other bits: for prompts alone. */
+void launch_warpgroup_gemm(const GemmView& view, Type type, simt::Stream stream);
 
 }  // namespace espalier
 

@@ -325,6 +325,12 @@ void launch_sliced(const GemmView& view, simt::Stream stream) {
       view);
 }
 
+bool all_packed(const GemmView& view) {
+  bool all = view.up.data == nullptr || view.up.chunk_stride == kChunk;
+  for (int i = 0; i < view.num_parts; ++i) all &= view.part[i].w.chunk_stride == kChunk;
+  return all;
+}
+
 template <class T>
 void launch_16_bit(GemmView view, Type type, uint16_t* workspace, simt::Stream stream) {
   if (view.m <= 8) return launch_sliced<T, 1, false>(view, stream);
@@ -333,6 +339,8 @@ void launch_16_bit(GemmView view, Type type, uint16_t* workspace, simt::Stream s
   view.rounded = workspace;
   if (view.m <= 32) return launch_sliced<T, 4, true>(view, stream);
   if (view.m <= kMostSlicedRows) return launch_sliced<T, 8, true>(view, stream);
+  if (view.prompt && all_packed(view) && simt::device_capability() == 90)
+    return launch_warpgroup_gemm(view, type, stream);
   launch_prefill_gemm(view, type, stream);
 }
 
@@ -352,6 +360,7 @@ GemmView gemm_view(const SkinnyGemmArgs& args) {
   view.x = args.x;
   view.m = args.m;
   view.k = args.part[0].w.k;
+  view.prompt = args.prompt;
   view.aligned_x = aligned(args.x, view.k, 4);
   view.aligned_norm = aligned(args.norm.weight, view.k, 8);
   view.norm = {args.norm.weight, args.norm.type};

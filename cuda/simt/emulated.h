@@ -38,6 +38,16 @@ void load_matrix(uint32_t* r, const void* row, int num, bool transposed);
 void mma_bf16(float* d, const uint32_t* a, const uint32_t* b);
 void mma_fp16(float* d, const uint32_t* a, const uint32_t* b);
 
+/** An operand of a warpgroup's product: see simt/wgmma.h. */
+struct Operand {
+  const void* first;
+  int bytes_along_k, bytes_along_rows;
+};
+void begin_products();
+void product(float* c, int columns, const Operand& a, const Operand& b, bool bf16);
+void commit_products();
+void wait_products(int pending_groups);
+
 /** Checks an access of the size and alignment of a vector; the copy itself is the caller's. */
 void check_load(const void* p, size_t bytes);
 void check_store(const void* p, size_t bytes);

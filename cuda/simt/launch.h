@@ -49,15 +49,17 @@ SIMT_DEVICE void allow_next() {
 #endif
 }
 
-/** Whether kernels of the calling thread's device may overlap: from compute capability 9.0 on. */
-inline bool device_overlaps() {
-  thread_local int known_device = -1, major = 0;
-  int device = 0;
+/** Compute capability of the calling thread's device, as 10 * major + minor; 0 when it is not known. */
+inline int device_capability() {
+  thread_local int known_device = -1, capability = 0;
+  int device = 0, major = 0, minor = 0;
   if (cudaGetDevice(&device) == cudaSuccess && device != known_device &&
-      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess) {
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+      cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device) == cudaSuccess) {
     known_device = device;
+    capability = 10 * major + minor;
   }
-  return major >= 9;
+  return capability;
 }
 
 template <class... P, class... A>
@@ -80,7 +82,7 @@ void launch(const char* name, void (*kernel)(P...), const Launch& shape, A&&... 
       attribute[config.numAttrs].id = cudaLaunchAttributeCooperative;
       attribute[config.numAttrs++].val.cooperative = 1;
     }
-    if (shape.overlap && device_overlaps()) {
+    if (shape.overlap && device_capability() >= 90) {
       attribute[config.numAttrs].id = cudaLaunchAttributeProgrammaticStreamSerialization;
       attribute[config.numAttrs++].val.programmaticStreamSerializationAllowed = 1;
     }
@@ -92,6 +94,8 @@ void launch(const char* name, void (*kernel)(P...), const Launch& shape, A&&... 
 }
 
 #else
+
+inline int device_capability() { return 90; }
 
 SIMT_DEVICE void wait_for_previous() { emulated::wait_for_previous(); }
 SIMT_DEVICE void allow_next() {}

@@ -56,15 +56,17 @@ struct Mbarrier {
     }
   }
 
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
-  /** Arrives and announces bytes that copy_bulk will bring. sm_90 and later. */
+  /** Arrives and announces bytes that copy_bulk will bring. sm_90 and later, a trap before. */
   SIMT_DEVICE void arrive_expecting(uint32_t bytes) {
+#if __CUDA_ARCH__ >= 900
     asm volatile("{ .reg .b64 s; mbarrier.arrive.expect_tx.shared::cta.b64 s, [%0], %1; }" ::"r"(
                      shared_address(this)),
                  "r"(bytes)
                  : "memory");
-  }
+#else
+    __trap();
 #endif
+  }
 
 #else
   SIMT_DEVICE void init(int count) { emulated::mbarrier_init(this, count); }
@@ -75,18 +77,21 @@ struct Mbarrier {
 #endif
 };
 
-/** Starts a copy from global to shared memory that reports to a barrier: a multiple of 16 bytes, aligned to 16. sm_90. */
+/** Starts a copy from global to shared memory that reports to a barrier: a multiple of 16 bytes, aligned to 16. sm_90,
+ *  a trap before. */
 #ifdef __CUDACC__
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
 SIMT_DEVICE void copy_bulk(
     void* to_shared, const void* from_global, uint32_t bytes, Mbarrier* barrier) {
+#if __CUDA_ARCH__ >= 900
   asm volatile(
       "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
           "r"(shared_address(to_shared)),
       "l"(from_global), "r"(bytes), "r"(shared_address(barrier))
       : "memory");
-}
+#else
+  __trap();
 #endif
+}
 #else
 SIMT_DEVICE void copy_bulk(
     void* to_shared, const void* from_global, uint32_t bytes, Mbarrier* barrier) {

@@ -102,6 +102,8 @@ struct SkinnyGemmArgs {
   Weight up_bias;                   // [n]; data is null for none; only with up
   const float* residual = nullptr;  // [m, n], or null; as up, only with one part
   int64_t m = 0;
+  // Rows of a prompt: their sums may be taken in another order than those of a tree's nodes, and follow m then.
+  bool prompt = false;
 };
 
 struct RopeAndAppendArgs {

@@ -400,6 +400,7 @@ int32_t Session::step_rows(int32_t num_nodes) const {
 
 void Session::run(const Batch& batch, int32_t from, bool scores) {
   const int64_t rows = attention_.rows;
+  prompt_ = !scores;
   backend_.embed({model_->embedding().weight, token_, x_.as<float>(), rows});
   keep(batch, 0, from);
   for (int32_t i = 0; i < config_.num_layers; ++i) {
@@ -440,6 +441,7 @@ void Session::run_attention(int32_t i, int64_t rows) {
   qkv.part[2] = {w.v.weight, w.v_bias.weight, v};
   qkv.num_parts = 3;
   qkv.m = rows;
+  qkv.prompt = prompt_;
   backend_.skinny_gemm(qkv);
   backend_.rope_and_append(
       {q, k, v, cos_sin_, slot_, cache_.k_layer(i), cache_.v_layer(i), cache_.type(), rows,
@@ -465,6 +467,7 @@ void Session::run_attention(int32_t i, int64_t rows) {
   o.part[0] = {w.o.weight, w.o_bias.weight, x};
   o.residual = x;
   o.m = rows;
+  o.prompt = prompt_;
   backend_.skinny_gemm(o);
 }
 
@@ -478,6 +481,7 @@ void Session::run_mlp(int32_t i, int64_t rows) {
   gate_up.up = w.up.weight;
   gate_up.up_bias = w.up_bias.weight;
   gate_up.m = rows;
+  gate_up.prompt = prompt_;
   backend_.skinny_gemm(gate_up);
 
   SkinnyGemmArgs down;
@@ -485,6 +489,7 @@ void Session::run_mlp(int32_t i, int64_t rows) {
   down.part[0] = {w.down.weight, w.down_bias.weight, x};
   down.residual = x;
   down.m = rows;
+  down.prompt = prompt_;
   backend_.skinny_gemm(down);
 }
 

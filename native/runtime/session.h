@@ -144,6 +144,7 @@ class Session {
 
   Parcel placement_;               // of the batch
   TreeAttentionArgs attention_{};  // what is the same in all layers
+  bool prompt_ = false;            // the pass under way reads a prompt
   const int32_t* slot_ = nullptr;
   const int32_t* token_ = nullptr;
   const float* cos_sin_ = nullptr;

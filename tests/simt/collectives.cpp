@@ -141,11 +141,6 @@ void load_matrices(Block& block, int warp, const Rendezvous& r, int num, bool tr
   }
 }
 
-float value_of(uint16_t bits, bool bf16) {
-  if (bf16) return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
-  return static_cast<float>(std::bit_cast<_Float16>(bits));
-}
-
 /** c += a b: the products are exact in fp32, and are added one by one, k ascending. */
 void multiply(Block& block, int warp, const Rendezvous& r, bool bf16) {
   float a[16][16], b[16][8];

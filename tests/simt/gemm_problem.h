@@ -52,7 +52,7 @@ struct Case {
   std::vector<int64_t> n;  // of each part
   int64_t k;
   Type type = Type::kBf16;
-  bool gate = false, bias = false, residual = false, norm = false, packed = true;
+  bool gate = false, bias = false, residual = false, norm = false, packed = true, prompt = false;
 };
 
 /** Elements of a type on the device, 16-bit matrices packed on request. */
@@ -138,6 +138,7 @@ struct Problem {
     if (c.residual) args.residual = in_place ? outs[0].data() : on_residual.data();
     args.num_parts = static_cast<int32_t>(c.n.size());
     args.m = c.m;
+    args.prompt = c.prompt;
     const auto workspace = Buffer<uint32_t>::output(
         "workspace", espalier::cuda_skinny_gemm_workspace(args) / sizeof(uint32_t));
     espalier::cuda_skinny_gemm(args, workspace.data(), nullptr);
@@ -192,8 +193,11 @@ struct Problem {
     return operand;
   }
 
-  /** Roundings of a product, one after the other: as the header of skinny_gemm.cu derives them. */
-  double roundings() const { return c.type == Type::kFp32 ? c.k / 32.0 + 10 : c.k / 8.0 + 40; }
+  /** Roundings of a product, one after the other: as the headers of skinny_gemm.cu and warpgroup_gemm.cu derive them. */
+  double roundings() const {
+    if (c.prompt) return c.k + 16.0;
+    return c.type == Type::kFp32 ? c.k / 32.0 + 10 : c.k / 8.0 + 40;
+  }
 
   /** Compares all outputs with fp64; returns the largest error as a share of the bound. */
   double check(const std::vector<Vector>& got, const char* order) const {

@@ -8,6 +8,7 @@
 #define ESPALIER_TESTS_SIMT_MACHINE_H
 
 #include <array>
+#include <bit>
 #include <map>
 #include <memory>
 #include <random>
@@ -21,6 +22,7 @@
 namespace simt::emulated {
 
 constexpr int kLanes = 32;
+constexpr int kWarpgroup = 128;
 constexpr int kMaxThreads = 1024;
 constexpr int kNamedBarriers = 16;
 constexpr int64_t kMaxBlocks = 1 << 22;  // what a stamp can tell apart
@@ -59,6 +61,16 @@ struct Copy {
   int group;
 };
 
+/** A product of a warpgroup, as one of its threads sees it. */
+struct Product {
+  float* c;
+  int columns;
+  Operand a, b;
+  bool bf16;
+  Place place;
+  int group;
+};
+
 struct Thread {
   enum State { kReady, kPolling, kWaiting, kDone };
 
@@ -76,10 +88,14 @@ struct Thread {
   uint32_t clock;
   Seen seen;
 
-  std::vector<Copy> copies;  // started with copy_async, not yet done
-  int group;                 // number of the group being filled
-  bool fenced;               // no global write since the last fence
-  Releases heard;            // by atomics, to hold from the next fence on
+  std::vector<Copy> copies;       // started with copy_async, not yet done
+  int group;                      // number of the group being filled
+  std::vector<Product> products;  // not yet done
+  int product_group;
+  size_t num_products;
+  bool products_begun;  // since the last wait
+  bool fenced;          // no global write since the last fence
+  Releases heard;       // by atomics, to hold from the next fence on
   bool previous_awaited;
 
   int lane() const { return index % kLanes; }
@@ -121,6 +137,8 @@ struct Block {
   std::array<std::vector<Rendezvous>, kMaxThreads / kLanes> rendezvous;
   std::array<NamedBarrier, kNamedBarriers> named;
   std::map<const void*, MbarrierState> mbarriers;
+  std::array<std::vector<Product>, kMaxThreads / kWarpgroup>
+      products;  // of each warpgroup, as its first thread called them
   std::unordered_map<const void*, Region*> shared;  // by site
   Releases acquired;
 };
@@ -149,6 +167,12 @@ struct Machine {
 };
 
 extern Machine machine;
+
+/** An element of a matrix operand. */
+inline float value_of(uint16_t bits, bool bf16) {
+  if (bf16) return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+  return static_cast<float>(std::bit_cast<_Float16>(bits));
+}
 
 /** Ends the launch with a report. On a fiber it does not return: the host throws. */
 [[noreturn]] void report(Defect defect, Place place, const char* format, ...)

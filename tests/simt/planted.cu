@@ -3,6 +3,7 @@
 
 #include "planted.h"
 #include "simt/simt.h"
+#include "simt/wgmma.h"
 
 using simt::emulated::Buffer;
 using simt::emulated::Defect;
@@ -371,6 +372,41 @@ __global__ void bulk_before_wait_kernel(const float* x, float* out, bool bug) {
   out[simt::thread()] = tile[63 - simt::thread()];  // BUG bulk_before_wait
 }
 
+enum class ProductBug { kNone, kNotBegun, kOfGlobal, kOfAnother, kOverwritten };
+
+/** The sum of 16 ones times ones, by a warpgroup. */
+SIMT_DEVICE void multiply_ones(const float* x, float* out, ProductBug bug) {
+  SIMT_SHARED(simt::Bf16[128 * 16], ones);
+  for (int i = simt::thread(); i < 128 * 16; i += simt::kWarpgroup)
+    ones[i] = simt::from_float<simt::Bf16>(1.0f);
+  simt::publish_shared();
+  simt::sync_block();
+  float sum[64] = {};
+  const int other = bug == ProductBug::kOfAnother && simt::warp() == 3 ? 64 : 0;
+  const void* first = bug == ProductBug::kOfGlobal ? static_cast<const void*>(x) : ones + other;
+  if (bug != ProductBug::kNotBegun) simt::begin_products();
+  simt::product_64x128x16<simt::Bf16>(  // BUG product_not_begun // BUG product_of_global // BUG product_of_another
+      sum, simt::OperandMatrix(first, 128, 256), simt::OperandMatrix(ones, 128, 256));
+  simt::commit_products();
+  const auto one = simt::from_float<simt::Bf16>(1.0f);
+  if (bug == ProductBug::kOverwritten) ones[simt::thread()] = one;  // BUG product_overwritten
+  simt::wait_products<0>();
+  out[simt::thread()] = sum[0];
+}
+
+__global__ void product_not_begun_kernel(const float* x, float* out, bool bug) {
+  multiply_ones(x, out, bug ? ProductBug::kNotBegun : ProductBug::kNone);
+}
+__global__ void product_of_global_kernel(const float* x, float* out, bool bug) {
+  multiply_ones(x, out, bug ? ProductBug::kOfGlobal : ProductBug::kNone);
+}
+__global__ void product_of_another_kernel(const float* x, float* out, bool bug) {
+  multiply_ones(x, out, bug ? ProductBug::kOfAnother : ProductBug::kNone);
+}
+__global__ void product_overwritten_kernel(const float* x, float* out, bool bug) {
+  multiply_ones(x, out, bug ? ProductBug::kOverwritten : ProductBug::kNone);
+}
+
 /** One warp fills two tiles, the other empties them; with the bug the filling one does not wait for an empty tile. */
 __global__ void ring_kernel(const float* x, float* out, bool bug) {
   SIMT_SHARED(simt::Mbarrier[2], full);
@@ -641,6 +677,14 @@ const std::vector<Planted> all = {
      WITH_X(wait_without_barrier_kernel, 1, 32, 32, 32)},
     {"bulk_before_wait", Defect::kUnfinishedCopy, SeenBy::kAccessOrAsan,
      WITH_X(bulk_before_wait_kernel, 1, 64, 64, 64)},
+    {"product_not_begun", Defect::kDivergence, SeenBy::kPrimitive,
+     WITH_X(product_not_begun_kernel, 1, 128, 1024, 128)},
+    {"product_of_global", Defect::kBadArgument, SeenBy::kPrimitive,
+     WITH_X(product_of_global_kernel, 1, 128, 1024, 128)},
+    {"product_of_another", Defect::kDivergence, SeenBy::kPrimitive,
+     WITH_X(product_of_another_kernel, 1, 128, 1024, 128)},
+    {"product_overwritten", Defect::kRace, SeenBy::kAccess,
+     WITH_X(product_overwritten_kernel, 1, 128, 1024, 128)},
     {"ring", Defect::kUnfinishedCopy, SeenBy::kAccess, WITH_X(ring_kernel, 1, 64, 192, 32)},
     {"stored_ring", Defect::kRace, SeenBy::kAccess, WITH_X(stored_ring_kernel, 1, 64, 192, 32),
      Defect::kUnwritten},

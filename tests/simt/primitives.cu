@@ -1,5 +1,6 @@
 #include "primitives.h"
 #include "simt/simt.h"
+#include "simt/wgmma.h"
 
 namespace {
 
@@ -49,6 +50,37 @@ __global__ void mma_kernel(const float* a, const float* b, float* c, bool matric
   for (int i = 0; i < 4; ++i) fc.v[i] = c[(g + i / 2 * 8) * 8 + 2 * t + i % 2];
   simt::mma_16x8x16<T>(fc, fa, fb);
   for (int i = 0; i < 4; ++i) c[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = fc.v[i];
+}
+
+/** Rows of x [rows, 16] as chunks: [row / 8][k / 8][row % 8][k % 8]. */
+template <class T>
+SIMT_DEVICE void fill_chunks(const float* x, int rows, T* chunks) {
+  for (int i = simt::thread(); i < rows * 16; i += simt::num_threads()) {
+    const int row = i / 16, k = i % 16;
+    chunks[row / 8 * 128 + k / 8 * 64 + row % 8 * 8 + k % 8] = simt::from_float<T>(x[i]);
+  }
+}
+
+template <class T>
+__global__ void product_kernel(const float* a, const float* b, float* c) {
+  SIMT_SHARED(T[64 * 16], of_a);
+  SIMT_SHARED(T[128 * 16], of_b);
+  fill_chunks(a, 64, of_a);
+  fill_chunks(b, 128, of_b);
+  simt::publish_shared();
+  simt::sync_block();
+  const int row = simt::warp() * 16 + simt::lane() / 4, column = simt::lane() % 4 * 2;
+  float sum[64];
+  const auto at = [&](int i) { return (row + i / 2 % 2 * 8) * 128 + i / 4 * 8 + column + i % 2; };
+  SIMT_UNROLL
+  for (int i = 0; i < 64; ++i) sum[i] = c[at(i)];
+  simt::begin_products();
+  simt::product_64x128x16<T>(
+      sum, simt::OperandMatrix(of_a, 128, 256), simt::OperandMatrix(of_b, 128, 256));
+  simt::commit_products();
+  simt::wait_products<0>();
+  SIMT_UNROLL
+  for (int i = 0; i < 64; ++i) c[at(i)] = sum[i];
 }
 
 template <int kNum, bool kTransposed>
@@ -147,6 +179,17 @@ void run_mma(const float* a, const float* b, float* c, bool bf16, bool matrices)
   } else {
     SIMT_LAUNCH(mma_kernel<simt::Fp16>, shape, a, b, c, matrices);
   }
+}
+
+bool run_product(const float* a, const float* b, float* c, bool bf16) {
+  if (simt::device_capability() != 90) return false;
+  const simt::Launch shape{.grid = {1}, .threads = simt::kWarpgroup};
+  if (bf16) {
+    SIMT_LAUNCH(product_kernel<simt::Bf16>, shape, a, b, c);
+  } else {
+    SIMT_LAUNCH(product_kernel<simt::Fp16>, shape, a, b, c);
+  }
+  return true;
 }
 
 void run_load_matrix(const uint16_t* element, uint32_t* out, int num, bool transposed) {

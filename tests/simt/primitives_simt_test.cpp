@@ -86,6 +86,34 @@ TEST(mma_puts_each_element_where_the_layout_says) {
   }
 }
 
+TEST(product_is_the_matrix_product_within_the_error_of_sixteen_sums) {
+  for (const bool bf16 : {true, false}) {
+    for_each_order([&](const char* order) {
+      const auto a = random_values(64 * 16, check::seed()),
+                 b = random_values(128 * 16, check::seed() + 1);
+      const auto c = random_values(64 * 128, check::seed() + 2);
+      const auto on_a = Buffer<float>::input("a", a), on_b = Buffer<float>::input("b", b);
+      const Buffer<float> on_c("c", c);
+      if (!run_product(on_a.data(), on_b.data(), on_c.data(), bf16)) return;
+      const auto got = on_c.values();
+      double worst = 0;
+      for (int i = 0; i < 64; ++i) {
+        for (int j = 0; j < 128; ++j) {
+          double want = c[i * 128 + j], magnitude = std::fabs(want);
+          for (int k = 0; k < 16; ++k) {
+            const double product = rounded(a[i * 16 + k], bf16) * rounded(b[j * 16 + k], bf16);
+            want += product;
+            magnitude += std::fabs(product);
+          }
+          worst = std::max(worst, std::fabs(got[i * 128 + j] - want) / (magnitude * 16 * 0x1p-24));
+        }
+      }
+      CHECK_MSG(
+          worst <= 1, "%s, %s: error %.3f of the bound", bf16 ? "bf16" : "fp16", order, worst);
+    });
+  }
+}
+
 TEST(load_matrix_hands_each_lane_its_two_elements) {
   std::vector<uint16_t> element(256);
   std::iota(element.begin(), element.end(), 0);
