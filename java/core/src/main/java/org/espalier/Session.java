@@ -21,7 +21,8 @@ import org.jspecify.annotations.Nullable;
  * each.
  */
 public final class Session implements AutoCloseable {
-  private static final int MAX_TOP_K = 64;
+  /** Most tokens that {@link #forward} and {@link Scores#draw} give for a node. */
+  public static final int MAX_TOP_K = 64;
 
   private final Model model;
   private final ModelInfo info;

@@ -25,7 +25,6 @@ final class DraftCache implements DraftSource {
   private static final int MAX_MISSING = 16;
 
   private static final int PREFILL_TOKENS = 256;
-  private static final int MOST_DRAWS = 64;
 
   private final Session session;
   private final Sequence sequence;
@@ -77,7 +76,7 @@ final class DraftCache implements DraftSource {
 
   @Override
   public int mostDraws() {
-    return Math.min(MOST_DRAWS, session.model().info().vocab());
+    return Math.min(Session.MAX_TOP_K, session.model().info().vocab());
   }
 
   /** The tokens that the draft misses and the root are one chain; the root is its last node. */

@@ -17,8 +17,6 @@ import org.jspecify.annotations.Nullable;
  * nothing is copied, and nothing is left to be kept.
  */
 final class SelfDraft implements DraftSource {
-  private static final int MOST_DRAWS = 64;
-
   private final DraftTree root = DraftTree.rootedAt(0);
   private LayerSet layers;
   private @Nullable Session session;
@@ -70,7 +68,7 @@ final class SelfDraft implements DraftSource {
     if (session == null) {
       throw new IllegalStateException("mostDraws before begin");
     }
-    return Math.min(MOST_DRAWS, session.model().info().vocab());
+    return Math.min(Session.MAX_TOP_K, session.model().info().vocab());
   }
 
   @Override
