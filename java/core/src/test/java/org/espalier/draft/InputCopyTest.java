@@ -94,6 +94,28 @@ class InputCopyTest {
         .containsExactly(List.of(1, 2, 3, 4, 5, 6, 9, 8, 7), List.of(8, 7), List.of(5, 6, 9, 8, 7));
   }
 
+  /** After a jump to a wrong place the place is still looked for near the break before it. */
+  @Test
+  void wrongPlaceIsNoBreak() {
+    int[] source = {1, 2, 3, 4, 5, 6, 9, 8, 7, 4, 7};
+    InputCopy drafter = new InputCopy(9, source);
+    // 4 stands near the break after 2, and behind the wrong place after 9.
+    assertThat(forwards(drafter, new int[] {START}, 1, 2, 9, 4, 5, 6).get(2))
+        .containsExactly(5, 6, 9, 8, 7, 4, 7);
+  }
+
+  /** A place that is farther behind the break than an edit is long is no better than another. */
+  @Test
+  void nearIsNotFar() {
+    int[] source = new int[60];
+    Arrays.setAll(source, i -> i);
+    source[0] = 77;
+    source[50] = 77;
+    InputCopy drafter = new InputCopy(3, source);
+    List<List<Integer>> drafts = forwards(drafter, new int[] {START}, 77, 1, 2, 88, 77, 1, 2, 3);
+    assertThat(drafts.get(2)).containsExactly(1, 2, 3);
+  }
+
   @Test
   void promptIsTheSource() {
     int[] prompt = {1, 2, 3, 4, 5, 6, 7, 8, 1, 2};

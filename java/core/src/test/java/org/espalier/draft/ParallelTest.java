@@ -249,6 +249,52 @@ class ParallelTest {
     }
   }
 
+  /** What was drafted after a rejected token is dropped even where it fits by chance. */
+  @Test
+  void blockAfterARejectedTokenIsNotUsed() throws InterruptedException {
+    Scripted draft = new Scripted(position -> position);
+    try (Parallel drafter = drafter(draft, 2)) {
+      drafter.propose(new ListContext(64, 64, 0));
+      assertThat(Trees.tokens(drafter.propose(new ListContext(64, 64, 0, 1))))
+          .containsExactly(1, 2);
+      Thread.sleep(50); // the block 3 4, after 0 1 2, is there
+      assertThat(drafter.propose(new ListContext(64, 64, 0, 1, 3)).size()).isEqualTo(1);
+    }
+  }
+
+  /** A block that nobody can use is not waited for. */
+  @Test
+  @Timeout(10)
+  void blockAfterARejectedTokenIsNotWaitedFor() {
+    int[] calls = {0};
+    Parallel.Draft slow =
+        new Parallel.Draft() {
+          @Override
+          public int[] draft(
+              int keep, int[] tail, Sampling sampling, boolean laws, int g, BooleanSupplier drop) {
+            while (calls[0] == 1 && !drop.getAsBoolean()) {
+              Thread.onSpinWait(); // the second block takes until it is dropped
+            }
+            calls[0]++;
+            return new int[] {1, 2};
+          }
+
+          @Override
+          public float[] law(int i) {
+            throw new IllegalStateException("nothing was drawn");
+          }
+
+          @Override
+          public void close() {}
+        };
+    try (Parallel drafter = drafter(slow, 2)) {
+      drafter.propose(new ListContext(64, 64, 0));
+      assertThat(Trees.tokens(drafter.propose(new ListContext(64, 64, 0, 1))))
+          .containsExactly(1, 2);
+      assertThat(drafter.propose(new ListContext(64, 64, 0, 1, 9)).size()).isEqualTo(1);
+    }
+  }
+
   @Test
   void paceIsTheRatioOfTheTimes() {
     Parallel.Pace pace = new Parallel.Pace(0);

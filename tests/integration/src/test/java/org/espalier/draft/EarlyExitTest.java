@@ -2,6 +2,7 @@ package org.espalier.draft;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.nio.file.Path;
 import java.util.List;
 import java.util.Random;
 import java.util.Set;
@@ -33,6 +34,7 @@ class EarlyExitTest {
     private final SelfDraft reference;
     private final Set<Integer> exits = new TreeSet<>();
     private int stoppedByConfidence;
+    private int stoppedByEnd;
 
     Checked(Session session) {
       numLayers = session.model().info().numLayers();
@@ -62,7 +64,10 @@ class EarlyExitTest {
         stoppedByConfidence += stopped ? 1 : 0;
         reference.draw(new int[] {i}, 1, 1, Noise.TARGET, best, logProb, null, 0);
         expected.append(best[0]);
-        stopped |= context.session().model().endTokens().contains(best[0]);
+        if (context.session().model().endTokens().contains(best[0]) && i + 1 < most && !stopped) {
+          stoppedByEnd++;
+          stopped = true;
+        }
       }
       assertThat(x.toString()).isEqualTo(expected.toString());
       exits.add(statistics.exit());
@@ -97,26 +102,45 @@ class EarlyExitTest {
   void everyStepIsThatOfTheMethod() {
     int stopped = 0;
     Set<Integer> exits = new TreeSet<>();
-    Random random = new Random(3);
     try (Model model = Model.tinyJava();
         Session session = model.newSession()) {
       for (Sampling how :
           List.of(Sampling.greedy(), Sampling.of(0.7f, 1), Sampling.greedy().withStream(1))) {
-        int[] prompt = random.ints(20, 1, model.info().vocab()).toArray();
-        Checked[] checked = new Checked[1];
-        GenerationOptions options =
-            GenerationOptions.defaults()
-                .withMaxNewTokens(60)
-                .withSampling(how)
-                .withDrafter(target -> checked[0] = new Checked(target));
-        try (Generation generation = new Generation(session, List.of(prompt), options)) {
-          assertThat(generation.run().get(0).stats().passes()).isPositive();
-        }
-        stopped += checked[0].stoppedByConfidence;
-        exits.addAll(checked[0].exits);
+        Checked checked = decode(session, how, 60);
+        stopped += checked.stoppedByConfidence;
+        exits.addAll(checked.exits);
       }
     }
     assertThat(stopped).as("drafts that stopped at a token of low confidence").isPositive();
     assertThat(exits).as("exit layers").hasSizeGreaterThan(1);
+  }
+
+  /** A draft ends with an end token. */
+  @Test
+  void draftEndsWithAnEndToken() {
+    Path root = Path.of(System.getProperty("espalier.test.root", "../.."));
+    int ended = 0;
+    try (Model model = Model.load(root.resolve("tests/models/golden/mistral-default"));
+        Session session = model.newSession()) {
+      for (int seed = 0; seed < 200; seed++) {
+        ended += decode(session, Sampling.of(1, seed), 40).stoppedByEnd;
+      }
+    }
+    assertThat(ended).as("drafts with an end token").isPositive();
+  }
+
+  private static Checked decode(Session session, Sampling how, int tokens) {
+    int vocab = session.model().info().vocab();
+    int[] prompt = new Random(3 + how.stream()).ints(20, 3, vocab).toArray();
+    Checked[] checked = new Checked[1];
+    GenerationOptions options =
+        GenerationOptions.defaults()
+            .withMaxNewTokens(tokens)
+            .withSampling(how)
+            .withDrafter(target -> checked[0] = new Checked(target));
+    try (Generation generation = new Generation(session, List.of(prompt), options)) {
+      assertThat(generation.run().get(0).stats().passes()).isPositive();
+    }
+    return checked[0];
   }
 }

@@ -212,6 +212,21 @@ class ParallelDraftsTest {
     }
   }
 
+  /** Interrupted while the draft's session is made: it is closed, and its thread ends. */
+  @Test
+  void interruptAtTheBeginning() {
+    try (DrafterFactory drafter = Drafters.parse("parallel")) {
+      for (int again = 0; again < 2; again++) {
+        Thread.currentThread().interrupt();
+        assertThatThrownBy(
+                () -> new Generation(session, List.of(prompt), options(drafter, Sampling.greedy())))
+            .isInstanceOf(GenerationCancelledException.class);
+        assertThat(Thread.interrupted()).isTrue();
+        noDraftThreadIsLeft();
+      }
+    }
+  }
+
   /** The second of three sequences cannot be begun: what the first has is given back. */
   @Test
   void threadEndsWhenABatchCannotBegin(@TempDir Path dir) {
