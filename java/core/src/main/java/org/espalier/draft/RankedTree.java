@@ -86,9 +86,12 @@ final class RankedTree implements TreePolicy {
 
   /** The logarithm of the probability that the r-th favoured child is the target's choice. */
   private static float step(boolean greedy, int r, float logProb) {
-    return greedy
-        ? logProb
-        : r == 0 ? (float) Math.log(0.6) : (float) Math.log(0.15) - 0.9f * (r - 1);
+    return greedy ? logProb : byRank(r);
+  }
+
+  /** The logarithm of how often a node's r-th candidate is the target's choice, roughly. */
+  static float byRank(int r) {
+    return r == 0 ? (float) Math.log(0.6) : (float) Math.log(0.15) - 0.9f * (r - 1);
   }
 
   /** Puts a node in its place among the N best; false when there is none for it. */

@@ -15,8 +15,9 @@ import org.espalier.Verdict;
  *
  * <p>Source: Luo et al., Turning Trash into Treasure: Accelerating Inference of Large Language
  * Models with Token Recycling, arXiv 2408.08696. What we changed: when a token stands at several
- * nodes, the accepted node writes its row, otherwise the last node; and a row that nothing was
- * written to gives one child, as its siblings would have the same token.
+ * nodes, the accepted node writes its row, otherwise the last node; a row that nothing was
+ * written to gives one child, as its siblings would have the same token; and nodes are added in the
+ * order of their worth, see {@link TreeTemplate}, so that fewer nodes are the best ones.
  *
  * <p>Use it when nothing is known about the text and there is no draft model. A step costs a pass
  * of up to 81 rows and 4 K bytes of memory for each token of the vocabulary. The drafters of a
@@ -72,25 +73,18 @@ public final class TokenRecycling implements Drafter {
     Arrays.fill(placed, -1);
     placed[0] = 0;
     synchronized (table) {
-      for (int p = 0; p < template.size() && template.depth(p) < context.maxDepth(); p++) {
-        if (placed[p] >= 0) {
-          addChildren(p, context.maxNodes() + 1);
+      for (int i = 1; i < template.size() && tree.size() <= context.maxNodes(); i++) {
+        int parent = placed[template.parent(i)];
+        if (parent >= 0 && template.depth(i) <= context.maxDepth()) {
+          int token = tree.token(parent);
+          int rank = template.rank(i);
+          if (rank == 0 || table.isSeen(token)) {
+            placed[i] = tree.append(parent, table.get(token, rank));
+          }
         }
       }
     }
     return tree;
-  }
-
-  /** Adds the children of a node of the template from its token's row, up to a size of the tree. */
-  private void addChildren(int p, int mostNodes) {
-    int node = placed[p];
-    int token = tree.token(node);
-    int first = template.firstChild(p);
-    int all = template.firstChild(p + 1);
-    int end = table.isSeen(token) ? all : Math.min(all, first + 1);
-    for (int c = first; c < end && tree.size() < mostNodes; c++) {
-      placed[c] = tree.append(node, table.get(token, template.rank(c)));
-    }
   }
 
   @Override

@@ -8,7 +8,8 @@ import java.util.Map;
 
 /**
  * The shape of a static draft tree: for each node its parent, and its rank among the parent's
- * candidates. Nodes are sorted by depth, then by path; node 0 is the root. Immutable.
+ * candidates. Node 0 is the root; the nodes most worth their place come first, so that the first n
+ * nodes are a good tree of n nodes. Immutable.
  */
 public final class TreeTemplate {
   private static final int MAX_NODES = 1024;
@@ -31,15 +32,13 @@ public final class TreeTemplate {
   private final int[] rank;
   private final int[] depth;
 
-  /** First child of each node; the children of a node lie before the next node's. */
-  private final int[] firstChild;
-
   private TreeTemplate(List<List<Integer>> paths) {
     Map<List<Integer>, Integer> index = new HashMap<>();
     List<List<Integer>> sorted = new ArrayList<>(paths);
     sorted.add(List.of());
     sorted.sort(
-        Comparator.<List<Integer>>comparingInt(List::size)
+        Comparator.<List<Integer>>comparingDouble(path -> -worth(path))
+            .thenComparing(List::size)
             .thenComparing(TreeTemplate::compareRanks));
     if (sorted.size() > MAX_NODES) {
       throw new IllegalArgumentException(
@@ -48,7 +47,6 @@ public final class TreeTemplate {
     parent = new int[sorted.size()];
     rank = new int[sorted.size()];
     depth = new int[sorted.size()];
-    firstChild = new int[sorted.size() + 1];
     parent[0] = -1;
     index.put(List.of(), 0);
     for (int i = 1; i < sorted.size(); i++) {
@@ -62,12 +60,19 @@ public final class TreeTemplate {
       depth[i] = path.size();
       rank[i] = Checks.inRange("tree rank", path.get(path.size() - 1), 0, MAX_RANK);
     }
-    for (int node = 0, child = 1; node < firstChild.length; node++) {
-      while (child < parent.length && parent[child] < node) {
-        child++;
-      }
-      firstChild[node] = child;
+  }
+
+  /**
+   * An estimate of the probability that the node of a path is accepted, where the probability of a
+   * rank is that of {@link RankedTree}: less than that of its parent, and of siblings the lower
+   * rank's is the higher one.
+   */
+  private static double worth(List<Integer> path) {
+    double log = 0;
+    for (int r : path) {
+      log += RankedTree.byRank(r);
     }
+    return log;
   }
 
   private static int compareRanks(List<Integer> a, List<Integer> b) {
@@ -163,14 +168,6 @@ public final class TreeTemplate {
   /** Index of a node's parent, -1 for the root. */
   public int parent(int node) {
     return parent[node];
-  }
-
-  /**
-   * The first of a node's children, which lie next to each other, up to the first child of the next
-   * node; {@code node} up to {@code size()}.
-   */
-  int firstChild(int node) {
-    return firstChild[node];
   }
 
   /** A node's place among its parent's candidates, 0 for the best. */

@@ -31,26 +31,26 @@ class TokenRecyclingTest {
   @Test
   void treeIsFilledFromTheTable() {
     DraftTree tree = toy().propose(new ListContext(64, 64, 3));
-    assertThat(Trees.tokens(tree)).containsExactly(3, 5, 7, 2, 9, 5, 8);
-    assertThat(Trees.parents(tree)).containsExactly(-1, 0, 0, 1, 1, 2, 3);
+    assertThat(Trees.tokens(tree)).containsExactly(3, 5, 2, 8, 7, 9, 5);
+    assertThat(Trees.parents(tree)).containsExactly(-1, 0, 1, 2, 0, 1, 4);
   }
 
   /**
-   * Token 5 stands at nodes 1 and 5; node 1 was accepted, so it writes the row. Without that the
+   * Token 5 stands at nodes 1 and 6; node 1 was accepted, so it writes the row. Without that the
    * later node does.
    */
   @Test
   void acceptedNodeWritesTheRow() {
     TokenRecycling drafter = toy();
     drafter.propose(new ListContext(64, 64, 3));
-    drafter.learn(Verdict.of(new int[] {1, 4}, 1), nodes());
+    drafter.learn(Verdict.of(new int[] {1, 5}, 1), nodes());
     assertThat(table.get(5, 0)).isEqualTo(1);
-    assertThat(table.get(9, 0)).isEqualTo(4);
+    assertThat(table.get(9, 0)).isEqualTo(5);
 
     TokenRecycling again = toy();
     again.propose(new ListContext(64, 64, 3));
     again.learn(Verdict.of(new int[0], 1), nodes());
-    assertThat(table.get(5, 0)).isEqualTo(5);
+    assertThat(table.get(5, 0)).isEqualTo(6);
   }
 
   /** A cold row holds zeros; the second zero is not worth a node. */

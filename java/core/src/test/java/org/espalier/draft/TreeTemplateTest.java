@@ -44,13 +44,25 @@ class TreeTemplateTest {
   }
 
   @Test
-  void nodesAreSortedByDepthThenPath() {
+  void nodesMostWorthTheirPlaceComeFirst() {
     TreeTemplate tree = TreeTemplate.parse("1/0.1/0/0.0/0.0.0/1.0");
     List<String> order = new ArrayList<>();
     for (int i = 1; i < tree.size(); i++) {
       order.add(path(tree, i));
     }
-    assertThat(order).containsExactly("0", "1", "0.0", "0.1", "1.0", "0.0.0");
+    assertThat(order).containsExactly("0", "0.0", "0.0.0", "1", "0.1", "1.0");
+  }
+
+  /** Whatever is cut off behind, a node has its parent and the siblings of lower ranks. */
+  @ParameterizedTest
+  @ValueSource(strings = {"2.2.2", "4x2x1", "64x2", "5x5x5"})
+  void parentsAndSiblingsOfLowerRankComeFirst(String text) {
+    TreeTemplate tree = TreeTemplate.parse(text);
+    int[] children = new int[tree.size()];
+    for (int i = 1; i < tree.size(); i++) {
+      assertThat(tree.parent(i)).isLessThan(i);
+      assertThat(tree.rank(i)).isEqualTo(children[tree.parent(i)]++);
+    }
   }
 
   @Test
