@@ -13,7 +13,8 @@ public interface Drafter extends AutoCloseable {
   /**
    * The draft tree of the next step. Its root is {@link Context#lastToken}; it keeps to {@link
    * Context#maxNodes} and {@link Context#maxDepth}. The tree is read before the next call, so it
-   * may be the same object each time.
+   * may be the same object each time. For a step that is plain neither it nor {@link #observe} is
+   * called, see {@link #learnsFromPlainSteps}.
    */
   DraftTree propose(Context context);
 
@@ -25,7 +26,10 @@ public interface Drafter extends AutoCloseable {
    */
   default void observe(Verdict verdict, Scores scores) {}
 
-  /** Most likely next tokens that {@link #observe} wants to see for each node, 0 to 64. */
+  /**
+   * Most likely next tokens that {@link #observe} wants to see for each node, 0 to 64; asked after
+   * each {@link #propose}.
+   */
   default int topK() {
     return 0;
   }
@@ -46,6 +50,19 @@ public interface Drafter extends AutoCloseable {
   /** What it promises together with the exact verifier. */
   default Exactness exactness() {
     return Exactness.LOSSLESS;
+  }
+
+  /**
+   * Whether it is to be called in plain steps too, with {@link Context#maxNodes} 0. For drafters
+   * that learn from the text as it comes, at a cost that is nothing beside a pass of the target.
+   */
+  default boolean learnsFromPlainSteps() {
+    return false;
+  }
+
+  /** The name in error messages. */
+  default String describe() {
+    return getClass().getName();
   }
 
   /** Frees what the drafter holds for its sequence. */

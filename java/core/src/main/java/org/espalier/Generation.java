@@ -18,7 +18,6 @@ public final class Generation implements AutoCloseable {
   private final Session session;
   private final Verifier verifier;
   private final List<Run> runs = new ArrayList<>();
-  private final int topK;
 
   private final List<Run> active = new ArrayList<>();
   private final List<Sequence> sequences = new ArrayList<>();
@@ -67,19 +66,16 @@ public final class Generation implements AutoCloseable {
     if (!options.stopStrings().isEmpty()) {
       session.model().tokenizer(); // stop strings need text
     }
-    int most = 0;
     try {
       for (int b = 0; b < prompts.size(); b++) {
         Run run = newRun(prompts.get(b), b, options);
         runs.add(run);
-        most = Math.max(most, run.drafter().topK());
         session.alsoKeepHidden(run.drafter().hiddenLayers());
       }
     } catch (RuntimeException e) {
       close();
       throw e;
     }
-    this.topK = most;
   }
 
   private Run newRun(int[] prompt, int b, GenerationOptions options) {
@@ -159,9 +155,11 @@ public final class Generation implements AutoCloseable {
     sequences.clear();
     trees.clear();
     kept.clear();
+    int topK = 0;
     for (Run run : active) {
       sequences.add(run.sequence());
       trees.add(run.propose(nodesForTree));
+      topK = Math.max(topK, run.drafter().topK());
     }
     long drafted = System.nanoTime();
     List<Scores> scores = session.forward(sequences, trees, topK);

@@ -2,6 +2,7 @@ package org.espalier;
 
 import java.util.List;
 import org.espalier.draft.NoDraft;
+import org.espalier.draft.SizedTrees;
 import org.espalier.verify.ExactVerifier;
 
 /**
@@ -53,9 +54,12 @@ public record GenerationOptions(
     return new GenerationOptions(maxNewTokens, sampling, value, verifier, stopStrings);
   }
 
-  /** With a built-in drafter, see {@link Drafters#parse}. */
+  /**
+   * With a built-in drafter, see {@link Drafters#parse}; its trees are sized for the machine, see
+   * {@link SizedTrees#auto}.
+   */
   public GenerationOptions withDrafter(String spec) {
-    return withDrafter(Drafters.parse(spec));
+    return withDrafter(SizedTrees.auto(Drafters.parse(spec)));
   }
 
   public GenerationOptions withVerifier(Verifier value) {
@@ -87,7 +91,7 @@ public record GenerationOptions(
       return this;
     }
 
-    /** A built-in drafter, see {@link Drafters#parse}. */
+    /** A built-in drafter, see {@link GenerationOptions#withDrafter(String)}. */
     public Builder drafter(String spec) {
       options = options.withDrafter(spec);
       return this;

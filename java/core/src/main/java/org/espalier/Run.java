@@ -133,7 +133,7 @@ final class Run implements Context {
   }
 
   private String describe() {
-    return drafter.getClass().getName();
+    return drafter.describe();
   }
 
   /** Lets the drafter learn. */

@@ -11,6 +11,7 @@ import me.tongfei.progressbar.DelegatingProgressBarConsumer;
 import me.tongfei.progressbar.ProgressBar;
 import me.tongfei.progressbar.ProgressBarBuilder;
 import me.tongfei.progressbar.ProgressBarStyle;
+import org.espalier.DrafterFactory;
 import org.espalier.Exactness;
 import org.espalier.FinishReason;
 import org.espalier.GenerationCancelledException;
@@ -47,7 +48,12 @@ import picocli.CommandLine.Spec;
       "other_ms         in everything else",
       "",
       "A warm-up comes first and is not counted. A drafter keeps what it has learned from one",
-      "prompt to the next. Exit code 1 when a lossless drafter's text differs."
+      "prompt to the next. Exit code 1 when a lossless drafter's text differs.",
+      "",
+      "--tree may be a list, for each drafter with each size in turns: --tree auto,1,8.",
+      "With --tree auto tokens_per_pass and the times depend on this machine, and differ from run",
+      "to run; where no tree pays they are those of plain decoding. For what a drafter can do in",
+      "itself give a size that its trees do not exceed: --tree 512."
     })
 @SuppressWarnings("NullAway.Init") // picocli fills the fields
 final class CompareCommand implements Callable<Integer> {
@@ -70,6 +76,8 @@ final class CompareCommand implements Callable<Integer> {
       required = true,
       description = "Drafters as in 'espalier drafters'; key=value belongs to the one before it.")
   private String drafters;
+
+  @Mixin private TreeOption tree;
 
   @Option(
       names = "--max-new-tokens",
@@ -99,17 +107,18 @@ final class CompareCommand implements Callable<Integer> {
       throw new ParameterException(
           spec.commandLine(), "--max-new-tokens = " + maxNewTokens + ", expected at least 1");
     }
+    List<String> sizes = tree.sizes();
     GenerationOptions options =
         GenerationOptions.defaults()
             .withMaxNewTokens(maxNewTokens)
             .withSampling(sampling.sampling());
     List<String> specs = specs();
     List<PromptFile.Prompt> given = PromptFile.read(prompts);
-    try (Contestants contestants = new Contestants(specs, options);
+    try (Contestants contestants = new Contestants(specs, sizes, options);
         Model model = source.load()) {
       check(model, given);
       PromptFile.Prompt shown = shownPrompt(given);
-      warmUp(model, specs, options, given.get(0));
+      warmUp(model, specs, sizes, options, given.get(0));
       run(model, contestants.all, given);
       int exitCode = report(model.tokenizer(), contestants.all);
       if (report != null) {
@@ -202,9 +211,14 @@ final class CompareCommand implements Callable<Integer> {
 
   /** With drafters of its own, so that those that are measured have seen nothing. */
   private static void warmUp(
-      Model model, List<String> specs, GenerationOptions options, PromptFile.Prompt prompt) {
+      Model model,
+      List<String> specs,
+      List<String> sizes,
+      GenerationOptions options,
+      PromptFile.Prompt prompt) {
     int tokens = Math.min(options.maxNewTokens(), WARM_UP_TOKENS);
-    try (Contestants contestants = new Contestants(specs, options.withMaxNewTokens(tokens))) {
+    try (Contestants contestants =
+        new Contestants(specs, sizes, options.withMaxNewTokens(tokens))) {
       for (Contestant contestant : contestants.all) {
         generate(model, prompt, contestant.options);
       }
@@ -282,7 +296,7 @@ final class CompareCommand implements Callable<Integer> {
     boolean broken = false;
     for (Contestant contestant : contestants) {
       if (contestant.difference != null) {
-        output.err().println(contestant.difference.describe(contestant.spec, tokenizer));
+        output.err().println(contestant.difference.describe(contestant.name, tokenizer));
         broken |= contestant.exactness == Exactness.LOSSLESS;
       }
     }
@@ -293,9 +307,13 @@ final class CompareCommand implements Callable<Integer> {
   private static final class Contestants implements AutoCloseable {
     final List<Contestant> all = new ArrayList<>();
 
-    Contestants(List<String> specs, GenerationOptions options) {
+    Contestants(List<String> specs, List<String> sizes, GenerationOptions options) {
       for (String spec : specs) {
-        all.add(new Contestant(spec, options.withDrafter(spec)));
+        for (String size : spec.equals(PLAIN) ? List.of("1") : sizes) {
+          String name = spec.equals(PLAIN) || sizes.size() == 1 ? spec : spec + " tree=" + size;
+          DrafterFactory drafts = TreeOption.drafter(spec, size);
+          all.add(new Contestant(name, spec, size, options.withDrafter(drafts)));
+        }
       }
     }
 

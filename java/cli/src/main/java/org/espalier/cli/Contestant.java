@@ -37,7 +37,8 @@ final class Contestant {
     }
   }
 
-  final String spec;
+  final String name;
+  private final String tree;
   final GenerationOptions options;
   final Exactness exactness;
   private long passes;
@@ -51,8 +52,16 @@ final class Contestant {
 
   @Nullable Difference difference;
 
-  Contestant(String spec, GenerationOptions options) {
-    this.spec = spec;
+  /**
+   * A drafter.
+   *
+   * @param name in reports
+   * @param tree size of its trees, as in --tree
+   * @param options with a drafter of that spec and size
+   */
+  Contestant(String name, String spec, String tree, GenerationOptions options) {
+    this.name = name;
+    this.tree = tree;
     this.options = options;
     this.exactness = options.verifier().exactness().and(DrafterSpecs.exactness(spec));
   }
@@ -109,7 +118,7 @@ final class Contestant {
 
   void addTo(Table table, double plainSeconds) {
     table.add(
-        spec,
+        name,
         difference == null ? "yes" : "NO",
         Units.fixed(tokensPerPass(), 2),
         Units.fixed(plainSeconds / seconds(), 2) + "x",
@@ -120,7 +129,7 @@ final class Contestant {
 
   Map<String, Object> json(double plainSeconds) {
     Map<String, Object> json = new LinkedHashMap<>();
-    json.put("drafter", spec);
+    json.put("drafter", name);
     json.put("identical", difference == null);
     json.put("tokens_per_pass", tokensPerPass());
     json.put("speedup", plainSeconds / seconds());
@@ -132,6 +141,7 @@ final class Contestant {
     json.put("passes", passes);
     json.put("tokens", tokens);
     json.put("seconds", seconds());
+    json.put("tree", tree);
     if (difference != null) {
       json.put("first_difference", difference.json());
     }

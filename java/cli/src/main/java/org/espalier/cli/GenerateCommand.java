@@ -7,7 +7,6 @@ import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import org.espalier.DrafterFactory;
-import org.espalier.Drafters;
 import org.espalier.Exactness;
 import org.espalier.GenerationOptions;
 import org.espalier.GenerationResult;
@@ -80,6 +79,8 @@ final class GenerateCommand implements Runnable {
           "NAME or NAME:key=value,...; see 'espalier drafters'. Default: ${DEFAULT-VALUE}.")
   private String drafter;
 
+  @Mixin private TreeOption tree;
+
   @Option(
       names = "--verifier",
       paramLabel = "exact|sampling",
@@ -105,7 +106,7 @@ final class GenerateCommand implements Runnable {
     if (text.isEmpty()) {
       throw new BadInputException("prompt is empty, expected some text");
     }
-    try (DrafterFactory drafts = Drafters.parse(drafter)) {
+    try (DrafterFactory drafts = TreeOption.drafter(drafter, tree.size())) {
       GenerationOptions options = options(drafts);
       try (Model model = source.load()) {
         long start = System.nanoTime();
@@ -188,6 +189,7 @@ final class GenerateCommand implements Runnable {
       json.put("verifier", verifier.name());
       json.put("exactness", exactness().label());
       json.put("device", device());
+      json.put("tree", tree.size());
       return json;
     }
 

@@ -34,7 +34,7 @@ final class CommandsTest {
 
   @Test
   void generateReportsTheKeysThatOtherToolsReadInOrder() {
-    JsonNode json = generate("--drafter", "token-recycling").json();
+    JsonNode json = generate("--drafter", "token-recycling", "--tree", "8").json();
     assertThat(json.fieldNames())
         .toIterable()
         .containsExactly(
@@ -50,7 +50,8 @@ final class CommandsTest {
             "drafter",
             "verifier",
             "exactness",
-            "device");
+            "device",
+            "tree");
     long passes = json.get("passes").asLong();
     long histogram = 0;
     for (JsonNode count : json.get("accept_len_histogram")) {
@@ -117,6 +118,8 @@ final class CommandsTest {
             prompts().toString(),
             "--drafters",
             "token-recycling,draft-model:model=tiny-java-draft,gamma=3",
+            "--tree",
+            "512",
             "--max-new-tokens",
             "16",
             "--json");
@@ -140,6 +143,37 @@ final class CommandsTest {
     assertThat(json.get(0).get("tokens_per_pass").asDouble()).isEqualTo(1);
     assertThat(json.get(0).get("speedup").asDouble()).isEqualTo(1);
     assertThat(json.get(1).get("tokens_per_pass").asDouble()).isGreaterThan(1);
+  }
+
+  @Test
+  void compareTakesSeveralSizesOfTrees() throws IOException {
+    Run run =
+        Run.of(
+            "compare",
+            "--prompts",
+            prompts().toString(),
+            "--drafters",
+            "token-recycling",
+            "--tree",
+            "auto,1,4",
+            "--max-new-tokens",
+            "12",
+            "--json");
+    assertThat(run.exitCode()).as(run.err()).isZero();
+    JsonNode json = run.json();
+    assertThat(texts(json, "drafter"))
+        .containsExactly(
+            "none",
+            "token-recycling tree=auto",
+            "token-recycling tree=1",
+            "token-recycling tree=4");
+    assertThat(texts(json, "tree")).containsExactly("1", "auto", "1", "4");
+    for (JsonNode row : json) {
+      assertThat(row.get("identical").asBoolean()).isTrue();
+    }
+    assertThat(json.get(2).get("tokens_per_pass").asDouble()).isEqualTo(1);
+    assertThat(json.get(3).get("tokens_per_pass").asDouble()).isGreaterThan(1);
+    assertThat(json.get(3).get("accepted_by_depth").size()).isLessThanOrEqualTo(3);
   }
 
   @Test

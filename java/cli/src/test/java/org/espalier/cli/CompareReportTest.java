@@ -85,7 +85,7 @@ final class CompareReportTest {
   }
 
   private static Contestant contestant(String spec, GenerationOptions options) {
-    return new Contestant(spec, options.withDrafter(spec));
+    return new Contestant(spec, spec, "1", options.withDrafter(spec));
   }
 
   private static GenerationResult result(List<Integer> ids) {

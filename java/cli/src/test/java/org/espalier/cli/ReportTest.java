@@ -46,6 +46,8 @@ class ReportTest {
             prompts.toString(),
             "--drafters",
             "token-recycling:tree=4x2x1,prompt-lookup",
+            "--tree",
+            "512",
             "--max-new-tokens",
             "24",
             "--report",

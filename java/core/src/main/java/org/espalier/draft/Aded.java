@@ -112,6 +112,11 @@ public final class Aded implements Drafter {
   }
 
   @Override
+  public boolean learnsFromPlainSteps() {
+    return true;
+  }
+
+  @Override
   public void close() {
     if (!closed && tables != null) {
       closed = true;

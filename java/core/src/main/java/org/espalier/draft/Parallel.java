@@ -117,8 +117,9 @@ public final class Parallel implements Drafter {
     }
     // The block in flight is of use when it can be judged: d_0 by this pass, the rest by the next.
     int after = context.maxDepth() - (tree.size() - 1);
-    if (after > 0) {
-      inFlight = begin(context, Math.min(pace.g(thread.users()), after + 1));
+    if (after > 0 && context.maxNodes() > 0) {
+      int most = Math.min(after, context.maxNodes()) + 1;
+      inFlight = begin(context, Math.min(pace.g(thread.users()), most));
     }
     pace.targetBegins();
     return tree;

@@ -15,9 +15,9 @@ import org.espalier.Verdict;
  *
  * <p>Source: Luo et al., Turning Trash into Treasure: Accelerating Inference of Large Language
  * Models with Token Recycling, arXiv 2408.08696. What we changed: when a token stands at several
- * nodes, the accepted node writes its row, otherwise the last node; a row that nothing was
- * written to gives one child, as its siblings would have the same token; and nodes are added in the
- * order of their worth, see {@link TreeTemplate}, so that fewer nodes are the best ones.
+ * nodes, the accepted node writes its row, otherwise the last node; a row that nothing was written
+ * to gives one child, as its siblings would have the same token; and nodes are added in the order
+ * of their worth, see {@link TreeTemplate}, so that fewer nodes are the best ones.
  *
  * <p>Use it when nothing is known about the text and there is no draft model. A step costs a pass
  * of up to 81 rows and 4 K bytes of memory for each token of the vocabulary. The drafters of a
@@ -116,5 +116,10 @@ public final class TokenRecycling implements Drafter {
   @Override
   public int topK() {
     return table.k();
+  }
+
+  @Override
+  public boolean learnsFromPlainSteps() {
+    return true;
   }
 }

@@ -243,9 +243,12 @@ class ParallelTest {
     try (Parallel drafter = drafter(one, 4)) {
       drafter.propose(new ListContext(64, 64, 0));
       assertThat(drafter.propose(new ListContext(1, 64, 0, 1)).size()).isEqualTo(2);
-      // The tree was cut to 0 1 | 2, so the next block begins with 3.
+      // The tree was cut to 0 1 | 2, so the next block begins with 3; it has a node to be judged.
       assertThat(Trees.tokens(drafter.propose(new ListContext(64, 64, 0, 1, 2, 3))))
-          .containsExactly(3, 4, 5, 6);
+          .containsExactly(3, 4);
+      int asked = one.calls.size();
+      assertThat(drafter.propose(new ListContext(0, 64, 0, 1, 2, 3, 4)).size()).isEqualTo(1);
+      assertThat(one.calls).as("with a plain step nothing is drafted").hasSize(asked);
     }
   }
 

@@ -1,0 +1,380 @@
+package org.espalier.draft;
+
+import org.espalier.Verdict;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * The size of tree that yields the most tokens per second, from how long steps take and how often
+ * drafts are accepted.
+ *
+ * <p>Source: Hardware-Aware Parallel Prompt Decoding, its last step: of all sizes n take the one
+ * with the largest tau(n) / L(n), expected tokens over the time of a pass. What we changed: there
+ * both come from validation runs, here they are learned while decoding. As drafters put the nodes
+ * most worth their place first, the first m nodes of a tree are the tree of m nodes; so a step with
+ * n nodes tells how each smaller tree would have done: tau(m) is 1 plus the sum of the acceptance
+ * of nodes 1 to m - 1. L(m) is the time of the whole step, drafter included, for the node counts
+ * that trees of at most m nodes really have. Size 1 is plain decoding, and then the drafter costs
+ * nothing either.
+ *
+ * <p>What is not used is not learned about. So other sizes are tried, a few steps at a time, for
+ * {@link #SHARE} of the time: what a trial costs over the best size is paid from a credit which
+ * grows with the time that passes. Decoding is therefore slower than plain by at most that share, a
+ * small credit at the beginning, and what a mistaken estimate costs until it is corrected.
+ *
+ * <p>Drafters of one factory share what is learned. In a batch the first drafter leads: all use its
+ * size, and its steps are timed.
+ */
+final class MeasuredSize implements TreeSize {
+  /** Of the time, what trials may cost. */
+  private static final double SHARE = 0.01;
+
+  /** Plain steps before the first trial: code is still being compiled. */
+  private static final int FIRST_STEPS = 3;
+
+  /** Plain steps that trials may cost at the beginning. */
+  private static final double FIRST_CREDIT = 4;
+
+  /** Best steps, as time, that are saved up for trials at most. */
+  private static final double MOST_CREDIT = 10;
+
+  /** And are owed at most: a step may take long because somebody else had the processor. */
+  private static final double MOST_DEBT = 4;
+
+  /** Steps of a trial. */
+  private static final int TRIAL = 4;
+
+  /** Times that a trial is prolonged when it was better than the best size. */
+  private static final int PROLONGED = 4;
+
+  /** Sizes that take longer than so many times the best one are not tried. */
+  private static final double MOST_RATIO = 4;
+
+  /** Steps between two choices. */
+  private static final int REVIEW = 8;
+
+  /** What is kept of older steps, in acceptance. */
+  private static final double DECAY = 0.98;
+
+  /** And what a trial leaves of older trials. */
+  private static final double FORGET = 0.8;
+
+  /** Steps that a size needs to be chosen, and draft tokens that are taken as rejected. */
+  private static final double LEAST_WEIGHT = 3;
+
+  private static final double REJECTED = 0.5;
+
+  /** Another size has to be better than plain decoding by this factor. */
+  private static final double MARGIN = 1.01;
+
+  private static final double NEWEST = 0.1;
+  private static final double NEWEST_START = 1.0 / 256;
+
+  private final TimeCurve times = new TimeCurve();
+  private final TimeCurve passes;
+  private final int mostNodes;
+
+  // By node, from 1: steps that allowed it, that had it, that accepted it; older ones weigh less.
+  private final double[] weight;
+  private final double[] there;
+  private final double[] accepted;
+
+  /** What a drafter costs that finds nothing to propose, over a plain step. */
+  private double idleNanos;
+
+  /** What drafting costs more in its first step after a plain one. */
+  private double resumeNanos;
+
+  /** The same of the first steps of texts, as a share of each step. */
+  private double startNanos;
+
+  private int best;
+  private int steps;
+  private @Nullable Object leader;
+
+  private double credit;
+  private int firstSteps;
+  private int trial = -1; // the size that is being tried
+  private int next = -1; // the size that is tried next
+  private double price;
+  private int stepsLeft;
+  private int prolonged;
+  private double trialTokens;
+  private double trialNanos;
+
+  // Of the size that sum() was asked about.
+  private double tokens;
+  private double nanos;
+
+  /**
+   * A size to be measured.
+   *
+   * @param passes how long the target's passes take; what is learned of that goes there
+   * @param mostNodes most nodes of a tree, at least 1
+   */
+  MeasuredSize(TimeCurve passes, int mostNodes) {
+    this.passes = passes;
+    this.mostNodes = mostNodes;
+    int largest = Math.min(mostNodes, TimeCurve.size(TimeCurve.numSizes() - 1));
+    this.weight = new double[largest + 1];
+    this.there = new double[largest + 1];
+    this.accepted = new double[largest + 1];
+    times.begin(passes);
+  }
+
+  @Override
+  public synchronized int next(Object drafter) {
+    if (leader == null) {
+      leader = drafter;
+    }
+    if (drafter == leader && trial < 0 && next >= 0 && credit >= price) {
+      trial = next;
+      forget();
+      stepsLeft = TRIAL;
+      prolonged = 0;
+      trialTokens = 0;
+      trialNanos = 0;
+    }
+    return TimeCurve.size(trial < 0 ? best : trial);
+  }
+
+  @Override
+  public synchronized void observe(
+      Object drafter,
+      int allowed,
+      int nodes,
+      boolean resumed,
+      Verdict verdict,
+      double itsNanos,
+      double passNanos) {
+    learnAcceptance(allowed, nodes, verdict);
+    if (drafter != leader) {
+      return;
+    }
+    learnTimes(allowed, nodes, resumed, itsNanos, passNanos);
+    if (firstSteps < FIRST_STEPS) {
+      if (++firstSteps == FIRST_STEPS) {
+        credit = FIRST_CREDIT * times.at(1);
+        chooseNext(true);
+      }
+    } else if (trial < 0) {
+      sum(best);
+      credit = Math.min(credit + SHARE * itsNanos, Math.max(price, MOST_CREDIT * nanos));
+      if (best > 0 && ++steps % REVIEW == 0) {
+        choose();
+      }
+    } else {
+      sum(best);
+      trialTokens += verdict.acceptLen() + 1;
+      trialNanos += itsNanos;
+      double cost = itsNanos - (verdict.acceptLen() + 1) * nanos / tokens;
+      credit = Math.max(credit - cost, -MOST_DEBT * nanos);
+      if (--stepsLeft == 0) {
+        endTrial(nanos / tokens);
+      }
+    }
+  }
+
+  /** When there are only trials, they are far apart: each makes the older ones weigh less. */
+  private void forget() {
+    for (int i = TimeCurve.size(best); i < weight.length; i++) {
+      weight[i] *= FORGET;
+      there[i] *= FORGET;
+      accepted[i] *= FORGET;
+    }
+  }
+
+  private void learnAcceptance(int allowed, int nodes, Verdict verdict) {
+    int end = Math.min(allowed, weight.length);
+    for (int i = 1; i < end; i++) {
+      weight[i] = DECAY * weight[i] + 1;
+      there[i] *= DECAY;
+      accepted[i] *= DECAY;
+    }
+    for (int i = 1; i < Math.min(nodes, end); i++) {
+      there[i]++;
+    }
+    for (int i = 0; i < verdict.acceptLen() && verdict.node(i) < end; i++) {
+      accepted[verdict.node(i)]++;
+    }
+  }
+
+  private void learnTimes(
+      int allowed, int nodes, boolean resumed, double itsNanos, double passNanos) {
+    if (passNanos > 0) {
+      passes.observe(nodes, passNanos);
+    }
+    if (allowed == 1) {
+      times.observe(1, itsNanos);
+    } else if (resumed) {
+      double more = Math.max(0, itsNanos - times.at(nodes));
+      if (trial < 0) {
+        startNanos += NEWEST_START * (more - startNanos);
+      } else {
+        double most = 2 * resumeNanos + MOST_RATIO * times.at(1);
+        resumeNanos += NEWEST * (Math.min(most, more) - resumeNanos);
+      }
+    } else {
+      startNanos -= NEWEST_START * startNanos;
+      if (nodes == 1) {
+        idleNanos += NEWEST * (Math.max(0, itsNanos - times.at(1)) - idleNanos);
+      } else {
+        times.observe(nodes, itsNanos);
+      }
+    }
+  }
+
+  /** tau(n) and L(n) of the i-th size. */
+  private void sum(int i) {
+    tokens = 1;
+    nanos = times.at(1);
+    if (i == 0) {
+      return;
+    }
+    int node = 1;
+    double share = 1; // of the steps whose tree has the node
+    for (int k = 1; k <= i; k++) {
+      double more = 0;
+      int from = node;
+      for (; node < Math.min(TimeCurve.size(k), weight.length); node++) {
+        double w = weight[node];
+        tokens += w == 0 ? 0 : accepted[node] / (w + REJECTED);
+        share = w == 0 ? share : there[node] / w;
+        more += share;
+        if (node == 1) {
+          nanos += (1 - share) * idleNanos;
+        }
+      }
+      if (node > from) {
+        double step = times.at(TimeCurve.size(k)) - times.at(TimeCurve.size(k - 1));
+        nanos += more / (node - from) * step;
+      }
+    }
+    nanos += startNanos;
+  }
+
+  /** The size of the largest tau(n) / L(n); of equals the smallest. */
+  private void choose() {
+    int before = best;
+    best = 0;
+    sum(0);
+    double rate = MARGIN / nanos;
+    for (int i = 1; i < TimeCurve.numSizes() && isMeasured(i); i++) {
+      sum(i);
+      if (tokens > rate * nanos) {
+        rate = tokens / nanos;
+        best = i;
+      }
+    }
+    if (best != before && trial < 0) {
+      chooseNext(false);
+    }
+  }
+
+  private boolean isMeasured(int i) {
+    int size = TimeCurve.size(i);
+    return size <= mostNodes && size <= times.largest() && weight[size - 1] >= LEAST_WEIGHT;
+  }
+
+  private void endTrial(double bestNanosPerToken) {
+    boolean better = trialNanos < 0.95 * bestNanosPerToken * trialTokens;
+    int tried = trial;
+    choose();
+    if (better && best != tried && prolonged < PROLONGED) {
+      prolonged++;
+      stepsLeft = TRIAL;
+      return;
+    }
+    trial = -1;
+    steps = 0;
+    chooseNext(false);
+  }
+
+  /**
+   * What is tried next: of the powers of two those that may be better, as far as that is known, in
+   * turns; when there is none, the next larger size and plain decoding in turns, as things change.
+   * At first it is the largest one that the credit suffices for.
+   */
+  private void chooseNext(boolean first) {
+    int from = next;
+    next = -1;
+    if (first) {
+      for (int i = 1; i < TimeCurve.numSizes() && canBeTried(i); i++) {
+        if (isPowerOfTwo(i) && priceOf(i) <= credit) {
+          next = i;
+        }
+      }
+    }
+    int sizes = TimeCurve.numSizes();
+    for (int i = 1; i <= sizes && next < 0; i++) {
+      int k = (from + i + sizes) % sizes;
+      if (k != best && isPowerOfTwo(k) && canBeTried(k) && mayBeBetter(k)) {
+        next = k;
+      }
+    }
+    for (int k = best + 1; k < sizes && next < 0 && (best == 0 || from == 0); k++) {
+      if (isPowerOfTwo(k)) {
+        next = canBeTried(k) ? k : -1;
+        break;
+      }
+    }
+    if (next < 0 && best > 0) {
+      next = 0;
+    }
+    price = next < 0 ? 0 : priceOf(next);
+  }
+
+  private static boolean isPowerOfTwo(int i) {
+    return Integer.bitCount(TimeCurve.size(i)) == 1;
+  }
+
+  /** Whether a size is not out of reach: trees of it exist, and do not take too long. */
+  private boolean canBeTried(int i) {
+    int size = TimeCurve.size(i);
+    if (size > mostNodes || size > 2 * times.largest()) {
+      return false;
+    }
+    // Trees of half the size are never full, so these would be the same ones.
+    int half = size / 2;
+    if (half > 1 && weight[half - 1] >= LEAST_WEIGHT && there[half - 1] < 0.01) {
+      return false;
+    }
+    sum(best);
+    double most = MOST_RATIO * nanos;
+    sum(i);
+    return size <= 2 || nanos <= most;
+  }
+
+  /**
+   * Whether a size could be the best one if its nodes were accepted as often as what was seen
+   * allows: one more time than they were, and no node more often than the one before.
+   */
+  private boolean mayBeBetter(int i) {
+    sum(best);
+    double rate = tokens / nanos;
+    sum(i);
+    double hoped = 1;
+    double most = 1;
+    for (int node = 1; node < Math.min(TimeCurve.size(i), weight.length); node++) {
+      most = Math.min(most, (accepted[node] + 1) / (weight[node] + 1));
+      hoped += most;
+    }
+    return hoped > rate * nanos;
+  }
+
+  private double priceOf(int i) {
+    sum(best);
+    double bestNanos = nanos;
+    double bestTokens = tokens;
+    sum(i);
+    double lost = nanos - tokens * bestNanos / bestTokens;
+    double least = 0.05 * bestNanos;
+    return TRIAL * Math.max(least, lost) + (best == 0 ? resumeNanos : 0);
+  }
+
+  @Override
+  public synchronized void leave(Object drafter) {
+    if (drafter == leader) {
+      leader = null;
+    }
+  }
+}

@@ -1,0 +1,175 @@
+package org.espalier.draft;
+
+import java.util.Optional;
+import org.espalier.Context;
+import org.espalier.DraftLaws;
+import org.espalier.DraftTree;
+import org.espalier.Drafter;
+import org.espalier.DrafterException;
+import org.espalier.Exactness;
+import org.espalier.Sampling;
+import org.espalier.Scores;
+import org.espalier.Sequence;
+import org.espalier.Session;
+import org.espalier.Verdict;
+import org.jspecify.annotations.Nullable;
+
+/**
+ * A drafter whose trees have a size that is chosen for it: it is told by {@link Context#maxNodes},
+ * before it draws anything, so a sampling verifier's law is kept. In a plain step it is not asked,
+ * unless it learns from those.
+ */
+final class SizedDrafter implements Drafter {
+  private final Drafter drafter;
+  private final TreeSize size;
+  private final DraftTree root = DraftTree.rootedAt(0);
+  private final Budget budget = new Budget();
+  private final boolean learnsFromPlainSteps;
+  private boolean asked;
+  private boolean drafting;
+  private boolean resumed;
+  private boolean alone;
+  private int allowed;
+  private long began;
+  private long proposed;
+
+  SizedDrafter(Drafter drafter, TreeSize size) {
+    this.drafter = drafter;
+    this.size = size;
+    this.learnsFromPlainSteps = drafter.learnsFromPlainSteps();
+  }
+
+  @Override
+  public DraftTree propose(Context context) {
+    began = System.nanoTime();
+    allowed = Math.min(size.next(this), context.maxNodes() + 1);
+    alone = context.maxNodes() + 1 == context.session().options().maxNodes();
+    resumed = !drafting;
+    drafting = allowed > 1;
+    asked = drafting || learnsFromPlainSteps;
+    DraftTree tree = root;
+    if (asked) {
+      budget.context = context;
+      budget.maxNodes = allowed - 1;
+      tree = drafter.propose(budget);
+      check(tree);
+    } else {
+      root.reset(context.lastToken());
+    }
+    proposed = System.nanoTime();
+    return tree;
+  }
+
+  private void check(@Nullable DraftTree tree) {
+    if (tree != null && tree.size() > allowed) {
+      throw new DrafterException(
+          "drafter "
+              + describe()
+              + ": draft nodes = "
+              + (tree.size() - 1)
+              + ", expected at most "
+              + (allowed - 1)
+              + ", see Context.maxNodes");
+    }
+  }
+
+  @Override
+  public void observe(Verdict verdict, Scores scores) {
+    long passed = System.nanoTime();
+    if (asked) {
+      drafter.observe(verdict, scores);
+    }
+    double nanos = (double) (System.nanoTime() - began);
+    double passNanos = alone ? (double) (passed - proposed) : 0;
+    size.observe(this, allowed, scores.numNodes(), resumed, verdict, nanos, passNanos);
+  }
+
+  @Override
+  public int topK() {
+    return asked ? drafter.topK() : 0;
+  }
+
+  @Override
+  public int[] hiddenLayers() {
+    return drafter.hiddenLayers();
+  }
+
+  @Override
+  public int lawRows() {
+    return drafter.lawRows();
+  }
+
+  @Override
+  public Exactness exactness() {
+    return drafter.exactness();
+  }
+
+  @Override
+  public boolean learnsFromPlainSteps() {
+    return learnsFromPlainSteps;
+  }
+
+  @Override
+  public String describe() {
+    return drafter.describe();
+  }
+
+  @Override
+  public void close() {
+    size.leave(this);
+    drafter.close();
+  }
+
+  /** The context, with fewer nodes. */
+  private static final class Budget implements Context {
+    private @Nullable Context context;
+    private int maxNodes;
+
+    private Context context() {
+      if (context == null) {
+        throw new IllegalStateException("no context, expected a call of propose");
+      }
+      return context;
+    }
+
+    @Override
+    public int length() {
+      return context().length();
+    }
+
+    @Override
+    public int token(int i) {
+      return context().token(i);
+    }
+
+    @Override
+    public int maxNodes() {
+      return maxNodes;
+    }
+
+    @Override
+    public int maxDepth() {
+      return context().maxDepth();
+    }
+
+    @Override
+    public Sampling sampling() {
+      return context().sampling();
+    }
+
+    @Override
+    public Session session() {
+      return context().session();
+    }
+
+    @Override
+    public Sequence sequence() {
+      return context().sequence();
+    }
+
+    @Override
+    public Optional<DraftLaws> laws() {
+      return context().laws();
+    }
+  }
+}

@@ -1,0 +1,272 @@
+package org.espalier.draft;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import java.util.Arrays;
+import java.util.List;
+import java.util.Random;
+import java.util.function.IntToDoubleFunction;
+import org.espalier.Verdict;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/** On machines and drafters that are made up, with times that nobody waits for. */
+class MeasuredSizeTest {
+  private static final int MOST_NODES = 512;
+  private static final double PLAIN = 1e6;
+
+  /** Where a row costs 60 % of a pass. */
+  private static double boundByArithmetic(int n) {
+    return PLAIN * (1 + 0.6 * (n - 1));
+  }
+
+  /** Where a row costs 1 % of a pass. */
+  private static double boundByMemory(int n) {
+    return PLAIN * (1 + 0.01 * (n - 1));
+  }
+
+  /** Where rows are computed 8 at a time. */
+  private static double inTiles(int n) {
+    int tiles = (n + 7) / 8;
+    return PLAIN * (0.7 + 0.3 * tiles);
+  }
+
+  /** A machine, a drafter and the time that has passed. */
+  private static final class World {
+    final Random random;
+    IntToDoubleFunction pass = MeasuredSizeTest::boundByMemory;
+    IntToDoubleFunction draft = n -> 0;
+
+    /** Acceptance of the i-th node of a chain, when the one before was accepted. */
+    double alpha;
+
+    /** Share of the steps in which the drafter finds something. */
+    double found = 1;
+
+    int longest = 64;
+    double noise;
+    double nanos;
+    long tokens;
+    long asked;
+    boolean drafting;
+
+    World(long seed) {
+      random = new Random(seed);
+    }
+
+    World with(IntToDoubleFunction itsPass, double itsAlpha) {
+      pass = itsPass;
+      alpha = itsAlpha;
+      return this;
+    }
+
+    double time(int nodes, boolean drafts) {
+      double t = pass.applyAsDouble(nodes) + (drafts ? draft.applyAsDouble(nodes) : 0);
+      double spike = random.nextInt(50) == 0 ? 5 : 0;
+      return t * (1 + noise * (random.nextDouble() + spike));
+    }
+
+    void step(TreeSize size, Object drafter) {
+      int allowed = size.next(drafter);
+      boolean drafts = allowed > 1;
+      boolean finds = random.nextDouble() < found;
+      int nodes = finds ? Math.min(allowed, longest) : 1;
+      int accepted = 0;
+      while (accepted + 1 < nodes && random.nextDouble() < alpha) {
+        accepted++;
+      }
+      int[] path = new int[accepted];
+      Arrays.setAll(path, i -> i + 1);
+      double t = time(nodes, drafts);
+      nanos += t;
+      tokens += accepted + 1;
+      asked += drafts ? 1 : 0;
+      boolean resumed = drafts && !drafting;
+      drafting = drafts;
+      Verdict verdict = Verdict.of(path, 0);
+      size.observe(drafter, allowed, nodes, resumed, verdict, t, pass.applyAsDouble(nodes));
+    }
+
+    /** Nanoseconds for each token until so many more are there. */
+    double run(TreeSize size, int moreTokens) {
+      double before = nanos;
+      long from = tokens;
+      while (tokens < from + moreTokens) {
+        step(size, this);
+      }
+      return (nanos - before) / (tokens - from);
+    }
+
+    /** Nanoseconds for each token with trees of at most n nodes. */
+    double fixed(int n) {
+      double expected = 1;
+      for (int i = 1; i < Math.min(n, longest); i++) {
+        expected += found * Math.pow(alpha, i);
+      }
+      double full = pass.applyAsDouble(n) + (n > 1 ? draft.applyAsDouble(n) : 0);
+      double bare = pass.applyAsDouble(1) + (n > 1 ? draft.applyAsDouble(1) : 0);
+      double mean = 1 + noise * (0.5 + 0.1);
+      return mean * (found * full + (1 - found) * bare) / expected;
+    }
+
+    double bestFixed() {
+      double least = Double.MAX_VALUE;
+      for (int n = 1; n <= longest; n++) {
+        least = Math.min(least, fixed(n));
+      }
+      return least;
+    }
+  }
+
+  private static MeasuredSize unknown() {
+    return new MeasuredSize(new TimeCurve(), MOST_NODES);
+  }
+
+  /** What a machine's passes take, as a file would tell it. */
+  private static TimeCurve known(IntToDoubleFunction pass) {
+    TimeCurve curve = new TimeCurve();
+    for (int i = 0; i < TimeCurve.numSizes(); i++) {
+      curve.begin(i, pass.applyAsDouble(TimeCurve.size(i)));
+    }
+    return curve;
+  }
+
+  @ParameterizedTest
+  @ValueSource(doubles = {0, 0.2, 0.4, 0.55})
+  void whereNoTreePaysDecodingIsPlain(double alpha) {
+    for (long seed = 1; seed <= 20; seed++) {
+      World world = new World(seed).with(MeasuredSizeTest::boundByArithmetic, alpha);
+      double perToken = world.run(unknown(), 4000);
+      assertThat(perToken / PLAIN).as("seed %d", seed).isLessThan(1.03);
+    }
+  }
+
+  /** From the beginning on: 128 tokens, with the times of passes known. */
+  @Test
+  void aShortTextIsHardlySlowerThanPlain() {
+    double sum = 0;
+    for (long seed = 1; seed <= 100; seed++) {
+      World world = new World(seed).with(MeasuredSizeTest::boundByArithmetic, 0.3);
+      sum +=
+          world.run(new MeasuredSize(known(MeasuredSizeTest::boundByArithmetic), MOST_NODES), 128)
+              / PLAIN;
+    }
+    assertThat(sum / 100).isLessThan(1.04);
+  }
+
+  /** The passes are cheap, the drafter is not. */
+  @Test
+  void aDrafterThatIsTooDearIsNotAsked() {
+    for (long seed = 1; seed <= 20; seed++) {
+      World world = new World(seed).with(MeasuredSizeTest::boundByMemory, 0.6);
+      world.draft = n -> 0.8 * PLAIN * n;
+      double perToken = world.run(unknown(), 4000);
+      assertThat(perToken / PLAIN).as("seed %d", seed).isLessThan(1.03);
+      assertThat((double) world.asked / world.tokens).isBetween(0.001, 0.05);
+    }
+  }
+
+  @ParameterizedTest
+  @ValueSource(doubles = {0.3, 0.6, 0.8, 0.95})
+  void whereTreesPayItIsTheBestFixedSize(double alpha) {
+    for (IntToDoubleFunction pass :
+        List.<IntToDoubleFunction>of(MeasuredSizeTest::boundByMemory, MeasuredSizeTest::inTiles)) {
+      double sum = 0;
+      for (long seed = 1; seed <= 20; seed++) {
+        World world = new World(seed).with(pass, alpha);
+        world.noise = 0.1;
+        sum += world.run(unknown(), 10000) / world.bestFixed();
+      }
+      assertThat(sum / 20).isLessThan(1.05);
+    }
+  }
+
+  /** Steps in which nothing is found cost no rows, and do not speak against large trees. */
+  @Test
+  void emptyDraftsAreNoReasonForSmallTrees() {
+    double sum = 0;
+    for (long seed = 1; seed <= 20; seed++) {
+      World world = new World(seed).with(n -> PLAIN * (1 + 0.2 * (n - 1)), 0.9);
+      world.found = 0.2;
+      world.longest = 11;
+      sum += world.run(unknown(), 8000) / world.bestFixed();
+    }
+    assertThat(sum / 20).isLessThan(1.05);
+  }
+
+  @Test
+  void itNoticesThatDraftingPaysAgain() {
+    for (long seed = 1; seed <= 20; seed++) {
+      World world = new World(seed).with(n -> PLAIN * (1 + 0.2 * (n - 1)), 0.02);
+      MeasuredSize size = unknown();
+      assertThat(world.run(size, 5000) / PLAIN).isLessThan(1.03);
+      world.alpha = 0.9;
+      world.run(size, 3000);
+      assertThat(world.run(size, 3000) / world.bestFixed()).as("seed %d", seed).isLessThan(1.08);
+      world.alpha = 0.02;
+      world.run(size, 500);
+      assertThat(world.run(size, 3000) / PLAIN).as("seed %d", seed).isLessThan(1.03);
+    }
+  }
+
+  /** The machine became one whose rows are cheap: times are learned anew too. */
+  @Test
+  void itNoticesThatPassesChange() {
+    for (long seed = 1; seed <= 20; seed++) {
+      World world = new World(seed).with(MeasuredSizeTest::boundByArithmetic, 0.7);
+      MeasuredSize size = new MeasuredSize(known(MeasuredSizeTest::boundByArithmetic), MOST_NODES);
+      world.run(size, 2000);
+      world.pass = MeasuredSizeTest::boundByMemory;
+      world.run(size, 10000);
+      assertThat(world.run(size, 3000) / world.bestFixed()).as("seed %d", seed).isLessThan(1.1);
+    }
+  }
+
+  /** With times from a file the first trial is the largest tree that costs little. */
+  @Test
+  void knownTimesSpareTheClimb() {
+    World world = new World(1).with(n -> PLAIN * (1 + 0.001 * n), 0.9);
+    MeasuredSize size = new MeasuredSize(known(world.pass), MOST_NODES);
+    int largest = 0;
+    for (int i = 0; i < 4; i++) {
+      largest = Math.max(largest, size.next(world));
+      world.step(size, world);
+    }
+    assertThat(largest).isEqualTo(512);
+  }
+
+  /** In a batch nobody tries another size than the first one. */
+  @Test
+  void aBatchHasOneSize() {
+    World world = new World(1).with(MeasuredSizeTest::boundByMemory, 0.7);
+    MeasuredSize size = unknown();
+    Object first = new Object();
+    Object second = new Object();
+    for (int i = 0; i < 500; i++) {
+      int allowed = size.next(first);
+      assertThat(size.next(second)).isEqualTo(allowed);
+      world.step(size, first);
+    }
+    size.leave(first);
+    for (int i = 0; i < 500; i++) {
+      world.step(size, second);
+    }
+    assertThat(world.nanos / world.tokens).isLessThan(PLAIN / 2);
+  }
+
+  @Test
+  void noTreeIsLargerThanAPassMayBe() {
+    World world = new World(1).with(n -> PLAIN, 0.99);
+    MeasuredSize size = new MeasuredSize(new TimeCurve(), 24);
+    int largest = 0;
+    for (int i = 0; i < 2000; i++) {
+      largest = Math.max(largest, size.next(world));
+      world.step(size, world);
+    }
+    assertThat(largest).isBetween(16, 24);
+    MeasuredSize one = new MeasuredSize(new TimeCurve(), 1);
+    world.run(one, 100);
+    assertThat(one.next(world)).isEqualTo(1);
+  }
+}
