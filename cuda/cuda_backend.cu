@@ -50,12 +50,16 @@ class Pinned {
 
 class CudaBackend final : public Backend {
  public:
-  explicit CudaBackend(int device) : device_(device), stream_(open_stream(device)) {}
+  explicit CudaBackend(int device) : device_(device), stream_(open_stream(device)) {
+    turns_ = static_cast<int32_t*>(simt::allocate(kNumTurns * sizeof(int32_t)));
+    simt::fill_zero(turns_, kNumTurns * sizeof(int32_t), stream_);
+  }
 
   ~CudaBackend() override {
     attempt([&] { simt::wait(stream_); });
     steps_.clear();
     simt::release(workspace_);
+    simt::release(turns_);
     simt::destroy_stream(stream_);
   }
 
@@ -186,7 +190,11 @@ class CudaBackend final : public Backend {
   void embed(const EmbedArgs& args) override { run(cuda_embed, args); }
   void rms_norm(const RmsNormArgs& args) override { run(cuda_rms_norm, args); }
   void skinny_gemm(const SkinnyGemmArgs& args) override {
-    run(cuda_skinny_gemm, cuda_skinny_gemm_workspace, args);
+    run(
+        [this](const auto& of, void* workspace, simt::Stream stream) {
+          cuda_skinny_gemm(of, workspace, turns_, stream);
+        },
+        cuda_skinny_gemm_workspace, args);
   }
   void rope_and_append(const RopeAndAppendArgs& args) override { run(cuda_rope_and_append, args); }
   void tree_attention(const TreeAttentionArgs& args) override {
@@ -289,10 +297,8 @@ class CudaBackend final : public Backend {
       if (!planning_) op(args, stream_);
     });
   }
-  template <class Args>
-  void run(
-      void (*op)(const Args&, void*, simt::Stream), size_t (*workspace_bytes)(const Args&),
-      const Args& args) {
+  template <class Op, class Args>
+  void run(Op op, size_t (*workspace_bytes)(const Args&), const Args& args) {
     attempt([&] {
       const size_t bytes = workspace_bytes(args);
       if (planning_) {
@@ -328,6 +334,7 @@ class CudaBackend final : public Backend {
   simt::Stream stream_;
   Pinned pinned_;
   Failure failure_;
+  int32_t* turns_ = nullptr;
   void* workspace_ = nullptr;
   size_t workspace_bytes_ = 0, planned_bytes_ = 0;
   bool planning_ = false;

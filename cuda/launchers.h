@@ -27,7 +27,10 @@ void cuda_top_k(const TopKArgs& args, void* workspace, simt::Stream stream);
 size_t top_k_workspace_bytes(const TopKArgs& args);
 /** Bytes that cuda_skinny_gemm needs, at a multiple of 16; 0 up to 16 rows. */
 size_t cuda_skinny_gemm_workspace(const SkinnyGemmArgs& args);
-void cuda_skinny_gemm(const SkinnyGemmArgs& args, void* workspace, simt::Stream stream);
+/** turns: kNumTurns zeros for the kernel's own use, which are zeros again when it ends. */
+void cuda_skinny_gemm(
+    const SkinnyGemmArgs& args, void* workspace, int32_t* turns, simt::Stream stream);
+constexpr int kNumTurns = 3;
 
 /** Workspace is sample_workspace_bytes, aligned to 16 bytes. */
 void cuda_sample(const SampleArgs& args, void* workspace, simt::Stream stream);

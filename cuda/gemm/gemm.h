@@ -3,6 +3,7 @@
 #define ESPALIER_CUDA_GEMM_GEMM_H
 
 #include "gemm/layout.h"
+#include "launchers.h"
 #include "ops/elementary.h"
 #include "ops/ops.h"
 #include "simt/simt.h"
@@ -40,8 +41,9 @@ struct PartView {
 
 /** SkinnyGemmArgs as kernels take them. */
 struct GemmView {
-  const float* x;           // [m, k]
-  const uint16_t* rounded;  // x, normalised, rounded and packed; or null
+  const float* x;     // [m, k]
+  uint16_t* rounded;  // x, normalised, rounded and packed; or null
+  int32_t* turns;     // for the kernel that rounds x itself: kNumTurns zeros; or null
   int64_t m, k;
   bool prompt;
   bool aligned_x, aligned_norm;  // 4 elements of x, 8 of the norm lie on a multiple of 16 bytes
@@ -205,6 +207,61 @@ SIMT_DEVICE void norm_factors(
   simt::sync_block();
 }
 
+/** A row of x to where its rounded form lies, by the whole block; a row from m on is zeros. */
+template <class T>
+SIMT_DEVICE void round_row(
+    const GemmView& view, int64_t row, float (&of_warp)[1][kGemmWarps], float (&factor)[1]) {
+  const bool normed = view.norm.data != nullptr;
+  if (normed) norm_factors(view, row, of_warp, factor);
+  const int64_t cols = num_groups(view.k) * kBlockCols;
+  for (int64_t col = simt::thread() * 8; col < cols; col += kGemmThreads * 8) {
+    float x[8] = {}, weight[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+    if (row < view.m) load_x(view, row, col, x);
+    if (normed) load_norm(view, col, weight);
+    *reinterpret_cast<Words*>(view.rounded + packed_offset(row, col, view.k)) =
+        round_x<T>(x, normed ? factor[0] : 1.0f, weight);
+  }
+}
+
+/** Rows of the rounded x. */
+SIMT_HOST_DEVICE int64_t num_rounded_rows(const GemmView& view) {
+  return (view.m + kBlockRows - 1) / kBlockRows * kBlockRows;
+}
+
+/**
+ * Rounds all of x by all blocks of the launch together, then every block may read it. Whoever comes takes the next row
+ * until none is left, and then waits for rows that running blocks have taken: no block waits for one that may never
+ * begin. Turns are the next row, rows done, blocks gone; the last block leaves zeros.
+ */
+template <class T>
+SIMT_DEVICE void round_in_turns(const GemmView& view) {
+  SIMT_SHARED(float[1][kGemmWarps], of_warp);
+  SIMT_SHARED(float[1], factor);
+  SIMT_SHARED(int32_t[1], turn);
+  const auto rows = static_cast<int32_t>(num_rounded_rows(view));
+  for (;;) {
+    if (simt::thread() == 0) turn[0] = simt::atomic_add(&view.turns[0], 1);
+    simt::sync_block();
+    const int32_t row = turn[0];
+    if (row >= rows) break;
+    round_row<T>(view, row, of_warp, factor);
+    simt::sync_block();  // the row is written, and the turn is read
+    if (simt::thread() == 0) {
+      simt::fence();
+      simt::atomic_add(&view.turns[1], 1);
+    }
+  }
+  if (simt::thread() == 0) {
+    while (simt::load_flag(&view.turns[1]) < rows) {
+    }
+    simt::fence();
+    if (simt::atomic_add(&view.turns[2], 1) == simt::num_blocks() * simt::num_blocks_y() - 1) {
+      for (int i = 0; i < kNumTurns; ++i) simt::store_flag(&view.turns[i], 0);
+    }
+  }
+  simt::sync_block();
+}
+
 /** y / (1 + exp(-y)), by the exponential that cannot overflow; below -87 it is cut to 0. */
 SIMT_DEVICE float silu(float y) {
   const float a = y > 0.0f ? -y : y;
@@ -226,9 +283,10 @@ SIMT_DEVICE void finish(
 }
 
 GemmView gemm_view(const SkinnyGemmArgs& args);
-/** Chooses by type and rows. workspace: cuda_skinny_gemm_workspace bytes. */
-void launch_skinny_gemm(const GemmView& view, Type type, void* workspace, simt::Stream stream);
-/** 16-bit weights, view.rounded; for more than 64 rows. */
+/** Chooses by type and rows. workspace: cuda_skinny_gemm_workspace bytes; turns: kNumTurns zeros. */
+void launch_skinny_gemm(
+    const GemmView& view, Type type, void* workspace, int32_t* turns, simt::Stream stream);
+/** 16-bit weights, view.rounded and maybe view.turns; for more than 64 rows. */
 void launch_prefill_gemm(const GemmView& view, Type type, simt::Stream stream);
 /** The same for packed weights on a card of sm_90a. Other bits: for prompts alone. */
 void launch_warpgroup_gemm(const GemmView& view, Type type, simt::Stream stream);

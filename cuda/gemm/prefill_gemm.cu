@@ -1,6 +1,6 @@
 // prefill_gemm: skinny_gemm with more than 64 rows, in tiles. The same bits as with fewer.
 //
-// Math    as skinny_gemm.cu; x comes rounded and packed from its round_rows_kernel
+// Math    as skinny_gemm.cu; x is rounded and packed as there
 // Launch  grid (128 rows of the weight, 128 rows of x), block 256: eight warps, each 32 rows of the weight x 64 rows of x.
 //         Blocks of both operands pass through shared memory, four steps of 32 columns deep; they lie there as they lie
 //         packed in memory, and a lane reads its part of a fragment in one go, without a conflict of banks
@@ -68,6 +68,7 @@ __global__ void __launch_bounds__(kGemmThreads, 1) prefill_gemm_kernel(GemmView 
 
   simt::wait_for_previous();
   simt::allow_next();
+  if (view.turns != nullptr) round_in_turns<T>(view);
   for (int stage = 0; stage < kStages - 1; ++stage) copy(stage);
   const int warp_tile = simt::warp() % kWarpsAlongN * kWarpTiles;
   const int warp_token = simt::warp() / kWarpsAlongN * kWarpTokens;

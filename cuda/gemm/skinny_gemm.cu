@@ -9,7 +9,8 @@
 //         block; of packed weights begun before the kernel before has ended), so no barrier is met until all products are there. Weights are
 //         the 16-row side of the instruction, rows of x the 8-row side: one row or eight cost the same. A warp works
 //         on two tiles of the weight for each fragment of x. Up to 16 rows, x is normalised and rounded on the way; more
-//         rows are rounded and packed once by round_rows_kernel. From 65 rows on: prefill_gemm.cu, with the same bits
+//         rows are rounded and packed once, row by row by whichever block is there (gemm.h); from 257 on by
+//         round_rows_kernel. From 65 rows on: prefill_gemm.cu, with the same bits
 // Rows    a product is summed as gemm/layout.h cuts k, two matrix instructions for a block; a row is a column of its own in
 //         them. The norm's sum follows k alone. Which kernel takes how many rows changes no bit
 // Bytes   the weight once, for each 64 rows: n k 2. x 2 k (4 k up to 16 rows) for each row and 32 rows of the weight, from L2: at 64
@@ -24,29 +25,18 @@ namespace {
 
 constexpr int kTiles = 2;   // of the weight, for a block
 constexpr int kStages = 4;  // blocks along K under way
-constexpr int kMostFusedRows = 16, kMostSlicedRows = 64;
+constexpr int kMostFusedRows = 16, kMostSlicedRows = 64, kMostRowsInTurns = 256;
 
 // ------------------------------------------------------------------------------------------------ rounding before
 
-/** Row block() of x, normalised, rounded and packed; rows from m on are zeros. */
+/** One row for each block. */
 template <class T>
-__global__ void __launch_bounds__(kGemmThreads)
-    round_rows_kernel(GemmView view, uint16_t* rounded) {
+__global__ void __launch_bounds__(kGemmThreads) round_rows_kernel(GemmView view) {
   SIMT_SHARED(float[1][kGemmWarps], of_warp);
   SIMT_SHARED(float[1], factor);
   simt::wait_for_previous();
   simt::allow_next();
-  const int64_t row = simt::block();
-  const bool normed = view.norm.data != nullptr;
-  if (normed) norm_factors(view, row, of_warp, factor);
-  const int64_t cols = num_groups(view.k) * kBlockCols;
-  for (int64_t col = simt::thread() * 8; col < cols; col += kGemmThreads * 8) {
-    float x[8] = {}, weight[8] = {1, 1, 1, 1, 1, 1, 1, 1};
-    if (row < view.m) load_x(view, row, col, x);
-    if (normed) load_norm(view, col, weight);
-    *reinterpret_cast<Words*>(rounded + packed_offset(row, col, view.k)) =
-        round_x<T>(x, normed ? factor[0] : 1.0f, weight);
-  }
+  round_row<T>(view, simt::block(), of_warp, factor);
 }
 
 // -------------------------------------------------------------------------------------------------------- sliced
@@ -164,6 +154,8 @@ __global__ void __launch_bounds__(kGemmThreads, kTokens <= 4 ? 2 : 1)
   simt::allow_next();
   if constexpr (!kRounded) {
     if (view.norm.data != nullptr) norm_factors(view, first_row, of_warp, factor);
+  } else {
+    round_in_turns<T>(view);
   }
 
   simt::FragmentC sum[kTiles][kTokens] = {};
@@ -306,9 +298,8 @@ simt::Launch shape_of(
 }
 
 template <class T>
-void round_rows(const GemmView& view, uint16_t* rounded, simt::Stream stream) {
-  const int64_t rows = (view.m + kBlockRows - 1) / kBlockRows * kBlockRows;
-  SIMT_LAUNCH(round_rows_kernel<T>, shape_of(rows, 1, 0, stream), view, rounded);
+void round_rows(const GemmView& view, simt::Stream stream) {
+  SIMT_LAUNCH(round_rows_kernel<T>, shape_of(num_rounded_rows(view), 1, 0, stream), view);
 }
 
 template <class T, int kTokens, bool kRounded>
@@ -332,15 +323,21 @@ bool all_packed(const GemmView& view) {
 }
 
 template <class T>
-void launch_16_bit(GemmView view, Type type, uint16_t* workspace, simt::Stream stream) {
+void launch_16_bit(
+    GemmView view, Type type, uint16_t* workspace, int32_t* turns, simt::Stream stream) {
   if (view.m <= 8) return launch_sliced<T, 1, false>(view, stream);
   if (view.m <= kMostFusedRows) return launch_sliced<T, 2, false>(view, stream);
-  round_rows<T>(view, workspace, stream);
+  const bool by_warpgroups = view.prompt && view.m > kMostSlicedRows && all_packed(view) &&
+                             simt::device_capability() == 90;
   view.rounded = workspace;
+  if (by_warpgroups || view.m > kMostRowsInTurns) {
+    round_rows<T>(view, stream);
+  } else {
+    view.turns = turns;
+  }
   if (view.m <= 32) return launch_sliced<T, 4, true>(view, stream);
   if (view.m <= kMostSlicedRows) return launch_sliced<T, 8, true>(view, stream);
-  if (view.prompt && all_packed(view) && simt::device_capability() == 90)
-    return launch_warpgroup_gemm(view, type, stream);
+  if (by_warpgroups) return launch_warpgroup_gemm(view, type, stream);
   launch_prefill_gemm(view, type, stream);
 }
 
@@ -384,20 +381,22 @@ size_t cuda_skinny_gemm_workspace(const SkinnyGemmArgs& args) {
   return static_cast<size_t>(packed_bytes(args.m, w.k));
 }
 
-void launch_skinny_gemm(const GemmView& view, Type type, void* workspace, simt::Stream stream) {
+void launch_skinny_gemm(
+    const GemmView& view, Type type, void* workspace, int32_t* turns, simt::Stream stream) {
   auto* rounded = static_cast<uint16_t*>(workspace);
   switch (type) {
     case Type::kBf16:
-      return launch_16_bit<simt::Bf16>(view, type, rounded, stream);
+      return launch_16_bit<simt::Bf16>(view, type, rounded, turns, stream);
     case Type::kFp16:
-      return launch_16_bit<simt::Fp16>(view, type, rounded, stream);
+      return launch_16_bit<simt::Fp16>(view, type, rounded, turns, stream);
     default:
       return launch_fp32(view, stream);
   }
 }
 
-void cuda_skinny_gemm(const SkinnyGemmArgs& args, void* workspace, simt::Stream stream) {
-  launch_skinny_gemm(gemm_view(args), args.part[0].w.type, workspace, stream);
+void cuda_skinny_gemm(
+    const SkinnyGemmArgs& args, void* workspace, int32_t* turns, simt::Stream stream) {
+  launch_skinny_gemm(gemm_view(args), args.part[0].w.type, workspace, turns, stream);
 }
 
 }  // namespace espalier

@@ -19,6 +19,7 @@ constexpr bool kAccessesSeen = false;  // compute-sanitizer sees them: tests/gpu
 // The hardware has an order of its own. Tests run once for each name all the same: results must not differ.
 enum class Order { kForward, kReverse, kShuffled };
 inline void set_order(Order, uint64_t = 0) {}
+inline void set_blocks_together(bool) {}
 
 struct Counts {
   uint64_t launches, threads, switches, accesses;

@@ -59,6 +59,9 @@ enum class Order { kForward, kReverse, kShuffled };
 /** Which of the threads that can run does so next; holds for the launches that follow. Forward at first. */
 void set_order(Order order, uint64_t seed = 0);
 
+/** Whether all blocks of a launch run side by side, their threads in turns; at first one after the other. */
+void set_blocks_together(bool together);
+
 /** Work so far: of the launches, and of the host on its streams. */
 struct Counts {
   uint64_t launches, threads, switches, accesses;

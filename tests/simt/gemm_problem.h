@@ -141,7 +141,9 @@ struct Problem {
     args.prompt = c.prompt;
     const auto workspace = Buffer<uint32_t>::output(
         "workspace", espalier::cuda_skinny_gemm_workspace(args) / sizeof(uint32_t));
-    espalier::cuda_skinny_gemm(args, workspace.data(), nullptr);
+    const Buffer<int32_t> turns("turns", std::vector<int32_t>(espalier::kNumTurns));
+    espalier::cuda_skinny_gemm(args, workspace.data(), turns.data(), nullptr);
+    CHECK(turns.values() == std::vector<int32_t>(espalier::kNumTurns));
     std::vector<Vector> result;
     for (const auto& out : outs) result.push_back(out.values());
     return result;

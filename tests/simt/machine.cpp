@@ -233,6 +233,8 @@ std::unique_ptr<Block> create_block(int index, size_t first_stack) {
   return block;
 }
 
+bool blocks_together = false;
+
 std::vector<int> block_order() {
   std::vector<int> order(machine.num_blocks);
   std::iota(order.begin(), order.end(), 0);
@@ -383,7 +385,7 @@ void run_launch(const LaunchCall& call) {
     run_alive();
     if (machine.report) throw Report(*machine.report);
   };
-  if (call.cooperative) {
+  if (call.cooperative || blocks_together) {
     for (size_t i = 0; i < order.size(); ++i)
       machine.blocks.push_back(create_block(order[i], i * call.threads));
     run();
@@ -397,6 +399,8 @@ void run_launch(const LaunchCall& call) {
     machine.shared.clear();
   }
 }
+
+void set_blocks_together(bool together) { blocks_together = together; }
 
 // -------------------------------------------------------------------------------------------------- indices
 

@@ -153,6 +153,18 @@ void destroy_region(Region* region) {
   region->alive = false;
 }
 
+/** Adds what one knows of blocks to what another does; who knew more goes on knowing it. */
+void hand_on(const Releases& from, Releases& to) {
+  for (const auto& [block, release] : from) {
+    const auto known = to.find(block);
+    const bool newer = known != to.end() && (known->second.epoch > release.epoch ||
+                                             (known->second.epoch == release.epoch &&
+                                              known->second.thread == release.thread &&
+                                              known->second.clock > release.clock));
+    if (!newer) to[block] = release;
+  }
+}
+
 bool ordered(const Stamp& stamp, const Thread& thread) {
   if (stamp.epoch <= machine.base_epoch) return true;
   const Block& block = *thread.block;
@@ -441,10 +453,10 @@ uint64_t atomic(void* p, size_t bytes, Atomic op, uint64_t value, uint64_t compa
 
   Releases& told = machine.atomics[p];
   if (op != Atomic::kStore) {
-    for (const auto& [block, release] : told) thread.heard[block] = release;
+    hand_on(told, thread.heard);
   }
   if (op != Atomic::kLoad && thread.fenced) {
-    for (const auto& [block, release] : thread.block->acquired) told[block] = release;
+    hand_on(thread.block->acquired, told);
     told[thread.block->index] = {thread.block->epoch, thread.clock, thread.index};
     ++thread.clock;
   }
@@ -456,7 +468,7 @@ uint64_t atomic(void* p, size_t bytes, Atomic op, uint64_t value, uint64_t compa
 void fence() {
   Thread& thread = current_thread("fence");
   thread.fenced = true;
-  for (const auto& [block, release] : thread.heard) thread.block->acquired[block] = release;
+  hand_on(thread.heard, thread.block->acquired);
   thread.heard.clear();
 }
 

@@ -26,6 +26,16 @@ TEST(within_the_bound_of_fp64_where_tiles_and_slices_end) {
   std::printf("  largest error: %.2f of the bound\n", worst);
 }
 
+TEST(blocks_that_round_x_together_wait_for_each_other) {
+  auto random = seeded();
+  simt::emulated::set_blocks_together(true);
+  for (const int64_t m : {20, 40, 70}) {
+    const Problem p({m, {70}, 40, Type::kBf16, false, false, false, true}, random);
+    check_case(p.c, random);
+  }
+  simt::emulated::set_blocks_together(false);
+}
+
 TEST(norm_bias_gate_and_residual_are_within_the_bound) {
   auto random = seeded();
   for (const Type type : kTypes) {
@@ -206,7 +216,8 @@ TEST(offsets_beyond_2_to_31_elements) {
     view.part[0].w.block_stride = 8 * kStride;
     const auto workspace =
         Buffer<uint32_t>::output("workspace", espalier::cuda_skinny_gemm_workspace(args) / 4);
-    espalier::launch_skinny_gemm(view, Type::kBf16, workspace.data(), nullptr);
+    const Buffer<int32_t> turns("turns", std::vector<int32_t>(espalier::kNumTurns));
+    espalier::launch_skinny_gemm(view, Type::kBf16, workspace.data(), turns.data(), nullptr);
     const Vector got = out.values();
     for (int64_t i = 0; i < m * kN; ++i) CHECK_EQ(got[i], static_cast<float>(i % kN + 1));
   }
