@@ -10,12 +10,14 @@ import org.espalier.draft.Aded;
 import org.espalier.draft.DraftModels;
 import org.espalier.draft.EarlyExit;
 import org.espalier.draft.InputCopy;
+import org.espalier.draft.LayerSkip;
 import org.espalier.draft.NoDraft;
 import org.espalier.draft.ParallelDrafts;
 import org.espalier.draft.PromptLookup;
 import org.espalier.draft.TokenRecycling;
 import org.espalier.draft.TreeTemplate;
 import org.espalier.draft.TriGramTable;
+import org.jspecify.annotations.Nullable;
 
 /** The built-in drafters by name. */
 public final class Drafters {
@@ -68,12 +70,16 @@ public final class Drafters {
     add(
         entries,
         "dynamic-tree",
-        "a tree that grows where its source, a cheaper model, is most sure",
+        "a tree that grows where its source, something cheaper than the model, is most sure",
         List.of(
             new DrafterInfo.Parameter(
-                "source", "source", "draft-model", "what drafts: draft-model"),
+                "source",
+                "source",
+                "draft-model",
+                "what drafts: draft-model, early-exit or layer-skip"),
             new DrafterInfo.Parameter(
                 "model", "model", "tiny-java-draft", "of draft-model: as there"),
+            new DrafterInfo.Parameter("layers", "file", "none", "of layer-skip: as there"),
             new DrafterInfo.Parameter("nodes", "int", "64", "most nodes of a tree"),
             new DrafterInfo.Parameter("depth", "int", "8", "most levels"),
             new DrafterInfo.Parameter(
@@ -123,6 +129,32 @@ public final class Drafters {
         List.of(new DrafterInfo.Parameter("d_max", "int", "18", "longest draft, in tokens")),
         "DEL, arXiv 2504.05598",
         values -> EarlyExit.factory(values.number("d_max")));
+    add(
+        entries,
+        "layer-skip",
+        "the model without some attentions and MLPs drafts; which ones is searched as it runs",
+        List.of(
+            new DrafterInfo.Parameter("r", "number", "0.45", "share of sub-layers left out"),
+            new DrafterInfo.Parameter("w", "int", "32", "tokens that a set is compared on"),
+            new DrafterInfo.Parameter("opt_interval", "int", "1", "steps from one set to the next"),
+            new DrafterInfo.Parameter(
+                "bayes_interval",
+                "int",
+                "25",
+                "of so many sets one is proposed by what is known, not random"),
+            new DrafterInfo.Parameter(
+                "max_iter", "int", "1000", "most sets of a text; 0: the first one stays"),
+            new DrafterInfo.Parameter(
+                "max_stale", "int", "300", "the search ends after more sets that are no better"),
+            new DrafterInfo.Parameter(
+                "s_max", "number", "0.95", "the search ends when more of the tokens match"),
+            new DrafterInfo.Parameter("depth", "int", "25", "most levels of a draft"),
+            new DrafterInfo.Parameter(
+                "stop", "number", "0.8", "confidence below which a draft ends"),
+            new DrafterInfo.Parameter(
+                "layers", "file", "none", "the set to begin with; it keeps the best one found")),
+        "SWIFT, arXiv 2410.06916",
+        Drafters::layerSkip);
     return entries;
   }
 
@@ -135,16 +167,37 @@ public final class Drafters {
         : Aded.factory(Path.of(table), iterations, sentences);
   }
 
+  private static DrafterFactory layerSkip(Values values) {
+    LayerSkip.Search search =
+        new LayerSkip.Search(
+            values.decimal("r"),
+            values.number("w"),
+            values.number("opt_interval"),
+            values.number("bayes_interval"),
+            values.number("max_iter"),
+            values.number("max_stale"),
+            values.decimal("s_max"));
+    return LayerSkip.factory(
+        search, values.file("layers"), values.number("depth"), values.decimal("stop"));
+  }
+
   private static DrafterFactory dynamicTree(Values values) {
-    if (!values.text("source").equals("draft-model")) {
-      throw new IllegalArgumentException(
-          "dynamic-tree: source = " + values.text("source") + ", expected draft-model");
-    }
-    return DraftModels.dynamicTree(
-        values.text("model"),
-        values.number("nodes"),
-        values.number("depth"),
-        values.decimal("threshold"));
+    int nodes = values.number("nodes");
+    int depth = values.number("depth");
+    double threshold = values.decimal("threshold");
+    String source = values.text("source");
+    return switch (source) {
+      case "draft-model" -> DraftModels.dynamicTree(values.text("model"), nodes, depth, threshold);
+      case "early-exit" -> EarlyExit.dynamicTree(nodes, depth, threshold);
+      case "layer-skip" ->
+          LayerSkip.dynamicTree(
+              LayerSkip.Search.defaults(), values.file("layers"), nodes, depth, threshold);
+      default ->
+          throw new IllegalArgumentException(
+              "dynamic-tree: source = "
+                  + source
+                  + ", expected draft-model, early-exit or layer-skip");
+    };
   }
 
   private static void add(
@@ -221,6 +274,10 @@ public final class Drafters {
 
     String text(String key) {
       return values.getOrDefault(key, "");
+    }
+
+    @Nullable Path file(String key) {
+      return text(key).equals("none") ? null : Path.of(text(key));
     }
 
     int number(String key) {

@@ -11,4 +11,12 @@ final class Checks {
     }
     return got;
   }
+
+  static double inRange(String what, double got, double least, double most) {
+    if (!(got >= least && got <= most)) {
+      throw new IllegalArgumentException(
+          what + " = " + got + ", expected " + least + " to " + most);
+    }
+    return got;
+  }
 }

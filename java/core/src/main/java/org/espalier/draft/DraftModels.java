@@ -39,7 +39,7 @@ public final class DraftModels implements DrafterFactory {
    */
   public static DraftModels dynamicTree(String nameOrDir, int nodes, int depth, double threshold) {
     return new DraftModels(
-        "dynamic-tree", nameOrDir, () -> new DynamicTree(nodes, depth, threshold));
+        DynamicTree.NAME, nameOrDir, () -> new DynamicTree(nodes, depth, threshold));
   }
 
   private DraftModels(String name, String nameOrDir, Supplier<TreePolicy> policies) {

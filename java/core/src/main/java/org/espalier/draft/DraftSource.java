@@ -3,7 +3,9 @@ package org.espalier.draft;
 import org.espalier.Context;
 import org.espalier.DraftLaws;
 import org.espalier.DraftTree;
+import org.espalier.Drafter;
 import org.espalier.Noise;
+import org.espalier.Scores;
 import org.espalier.Verdict;
 import org.jspecify.annotations.Nullable;
 
@@ -44,8 +46,26 @@ interface DraftSource extends AutoCloseable {
   /** Most levels of a draft before the source's own context is full. */
   int room(Context context);
 
+  /** Most nodes that the tree of a draft may have, the root included. */
+  default int mostNodes(Context context) {
+    return Integer.MAX_VALUE;
+  }
+
   /** Keeps what was accepted of the tree that was drafted last; nodes are those of that tree. */
   void keep(Verdict verdict);
+
+  /** Learns from what the target said; nodes are those of the tree that was proposed. */
+  default void learn(Verdict verdict, Scores scores) {}
+
+  /** As {@link Drafter#topK}, for {@link #learn}. */
+  default int topK() {
+    return 0;
+  }
+
+  /** As {@link Drafter#hiddenLayers}, for {@link #learn}. */
+  default int[] hiddenLayers() {
+    return Drafter.NO_LAYERS;
+  }
 
   @Override
   void close();

@@ -16,6 +16,8 @@ import org.espalier.Context;
  * source, and fewer where nothing likely is left to expand.
  */
 final class DynamicTree implements TreePolicy {
+  static final String NAME = "dynamic-tree";
+
   private final int nodes;
   private final TreePolicy ranked;
   private final TreePolicy drawn;

@@ -6,7 +6,6 @@ import org.espalier.DraftLaws;
 import org.espalier.DraftTree;
 import org.espalier.Drafter;
 import org.espalier.DrafterFactory;
-import org.espalier.LayerSet;
 import org.espalier.Noise;
 import org.espalier.Scores;
 import org.espalier.Session;
@@ -28,22 +27,20 @@ import org.espalier.Verdict;
  * head over {@code (layers - 1) * (draft + 1)} rows.
  */
 public final class EarlyExit implements Drafter {
+  private static final String NAME = "early-exit";
+
   private final int maxLength;
-  private final int numLayers;
-  private final ExitStatistics statistics;
+  private final ExitChoice exits;
   private final SelfDraft draft;
-  private final int[] exits;
   private final DraftTree x = DraftTree.rootedAt(0);
   private final int[] node = new int[1];
   private final int[] drawn = new int[1];
   private final float[] logProb = new float[1];
 
-  EarlyExit(int maxLength, int numLayers) {
+  private EarlyExit(int maxLength, Session session) {
     this.maxLength = maxLength;
-    this.numLayers = numLayers;
-    this.statistics = new ExitStatistics(numLayers, maxLength);
-    this.draft = new SelfDraft(LayerSet.first(1, numLayers));
-    this.exits = IntStream.range(1, numLayers).toArray();
+    this.exits = new ExitChoice(NAME, session.model().info().numLayers(), maxLength);
+    this.draft = new SelfDraft(exits);
   }
 
   /**
@@ -56,19 +53,37 @@ public final class EarlyExit implements Drafter {
     return new DrafterFactory() {
       @Override
       public Drafter create(Session session) {
-        int layers = session.model().info().numLayers();
-        if (layers < 2) {
-          throw new IllegalArgumentException(
-              "early-exit: layers of the model = "
-                  + layers
-                  + ", expected at least 2, to exit from");
-        }
-        return new EarlyExit(maxLength, layers);
+        return new EarlyExit(maxLength, session);
       }
 
       @Override
       public String name() {
-        return "early-exit";
+        return NAME;
+      }
+    };
+  }
+
+  /**
+   * The factory of drafters that grow trees from the first layers, see {@link DynamicTree}: the
+   * exit is chosen as for a chain, the shape follows the exit's probabilities.
+   *
+   * @param nodes most draft nodes of a tree, 1 to 1024
+   * @param depth most levels, 1 to 32
+   * @param threshold a node of less value gets no children, below 1; 0 stands for 1 / nodes
+   */
+  public static DrafterFactory dynamicTree(int nodes, int depth, double threshold) {
+    new DynamicTree(nodes, depth, threshold); // parameters are checked now
+    return new DrafterFactory() {
+      @Override
+      public Drafter create(Session session) {
+        int layers = session.model().info().numLayers();
+        SelfDraft source = new SelfDraft(new ExitChoice(NAME, layers, depth));
+        return new TreeDrafter(source, new DynamicTree(nodes, depth, threshold));
+      }
+
+      @Override
+      public String name() {
+        return DynamicTree.NAME;
       }
     };
   }
@@ -76,13 +91,12 @@ public final class EarlyExit implements Drafter {
   @Override
   public DraftTree propose(Context context) {
     x.reset(context.lastToken());
-    double tau = statistics.tau();
-    int most = Double.isNaN(tau) ? statistics.length() : maxLength;
+    double tau = exits.statistics().tau();
+    int most = Double.isNaN(tau) ? exits.statistics().length() : maxLength;
     most = Math.min(most, Math.min(context.maxDepth(), context.maxNodes()));
     if (most == 0) {
       return x;
     }
-    draft.use(LayerSet.first(statistics.exit(), numLayers));
     draft.begin(context);
     for (int i = 0; i < most; i++) {
       if (i > 0) {
@@ -113,27 +127,17 @@ public final class EarlyExit implements Drafter {
 
   @Override
   public void observe(Verdict verdict, Scores scores) {
-    int columns = scores.numNodes();
-    int[] nodes = IntStream.range(0, columns).toArray();
-    int[] target = new int[columns];
-    for (int i = 0; i < columns; i++) {
-      target[i] = scores.topToken(i, 0);
-    }
-    // Shadow tokens: what each exit would have said at the tokens of this round.
-    int[] shadow = new int[exits.length * columns];
-    float[] prob = new float[shadow.length];
-    scores.exits(exits, nodes, columns, shadow, prob);
-    statistics.observe(shadow, prob, target, columns);
+    exits.learn(IntStream.range(0, scores.numNodes()).toArray(), scores);
   }
 
   @Override
   public int topK() {
-    return 1;
+    return exits.topK();
   }
 
   @Override
   public int[] hiddenLayers() {
-    return exits;
+    return exits.hiddenLayers();
   }
 
   @Override

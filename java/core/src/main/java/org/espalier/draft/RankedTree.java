@@ -47,6 +47,7 @@ final class RankedTree implements TreePolicy {
     most = Math.min(nodes, context.maxNodes());
     size = 0;
     int levels = Math.min(depth, Math.min(context.maxDepth(), source.room(context)));
+    int mostScored = Math.min(mostNodes(), source.mostNodes(context));
     float least = (float) Math.log(threshold == 0 ? 1.0 / Math.max(1, most) : threshold);
     expanded[0] = 0;
     int numExpanded = 1;
@@ -71,7 +72,7 @@ final class RankedTree implements TreePolicy {
       }
       numExpanded = 0;
       for (int i = 0; i < size && level + 1 < levels && value[i] >= least; i++) {
-        if (node[i] < 0 && tree.all().size() < mostNodes()) {
+        if (node[i] < 0 && tree.all().size() < mostScored) {
           node[i] = tree.append(parent[i], token[i], value[i]);
           expanded[numExpanded++] = node[i];
         }
@@ -85,7 +86,7 @@ final class RankedTree implements TreePolicy {
   }
 
   /** The logarithm of the probability that the r-th favoured child is the target's choice. */
-  private static float step(boolean greedy, int r, float logProb) {
+  static float step(boolean greedy, int r, float logProb) {
     return greedy ? logProb : byRank(r);
   }
 

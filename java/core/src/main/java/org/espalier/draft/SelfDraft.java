@@ -18,21 +18,17 @@ import org.jspecify.annotations.Nullable;
  */
 final class SelfDraft implements DraftSource {
   private final DraftTree root = DraftTree.rootedAt(0);
-  private LayerSet layers;
+  private final LayerChoice choice;
   private @Nullable Session session;
   private @Nullable Scores scores;
 
-  SelfDraft(LayerSet layers) {
-    this.layers = layers;
-  }
-
-  /** The layers of the next draft. */
-  void use(LayerSet next) {
-    layers = next;
+  SelfDraft(LayerChoice choice) {
+    this.choice = choice;
   }
 
   @Override
   public void begin(Context context) {
+    LayerSet layers = choice.choose(context);
     root.reset(context.lastToken());
     scores =
         context.session().forward(List.of(context.sequence()), List.of(root), 0, layers).get(0);
@@ -77,8 +73,30 @@ final class SelfDraft implements DraftSource {
   }
 
   @Override
+  public int mostNodes(Context context) {
+    return context.session().options().maxNodes();
+  }
+
+  @Override
   public void keep(Verdict verdict) {}
 
   @Override
-  public void close() {}
+  public void learn(Verdict verdict, Scores scoresOfAll) {
+    choice.learn(verdict, scoresOfAll);
+  }
+
+  @Override
+  public int topK() {
+    return choice.topK();
+  }
+
+  @Override
+  public int[] hiddenLayers() {
+    return choice.hiddenLayers();
+  }
+
+  @Override
+  public void close() {
+    choice.close();
+  }
 }

@@ -33,6 +33,17 @@ final class TreeDrafter implements Drafter {
   @Override
   public void observe(Verdict verdict, Scores scores) {
     source.keep(tree.inAll(verdict));
+    source.learn(verdict, scores);
+  }
+
+  @Override
+  public int topK() {
+    return source.topK();
+  }
+
+  @Override
+  public int[] hiddenLayers() {
+    return source.hiddenLayers();
   }
 
   @Override

@@ -76,7 +76,8 @@ public final class TriGramFile {
     write(file, out.array());
   }
 
-  private static void write(Path file, byte[] bytes) {
+  /** Writes a file as a whole, or not at all. */
+  static void write(Path file, byte[] bytes) {
     Path absolute = file.toAbsolutePath();
     Path part = absolute.resolveSibling(absolute.getFileName() + ".part");
     try {

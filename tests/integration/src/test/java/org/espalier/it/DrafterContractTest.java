@@ -458,7 +458,10 @@ class DrafterContractTest {
         "input-copy",
         "parallel",
         "early-exit",
-        "dynamic-tree"
+        "dynamic-tree",
+        "dynamic-tree:source=early-exit",
+        "layer-skip:w=5",
+        "dynamic-tree:source=layer-skip"
       })
   void contextIsFilledToTheEnd(String spec) {
     Function<String, GenerationResult> fill =

@@ -32,6 +32,12 @@ class DrafterParametersTest {
       parallel:gamma; 0; 32
       parallel:threads; 0; 1024
       early-exit:d_max; 1; 64
+      layer-skip:w; 1; 256
+      layer-skip:opt_interval; 1; 1000000
+      layer-skip:bayes_interval; 1; 1000000
+      layer-skip:max_iter; 0; 1000000
+      layer-skip:max_stale; 0; 1000000
+      layer-skip:depth; 1; 64
       token-recycling:k; 8; 64
       """;
 
@@ -63,6 +69,9 @@ class DrafterParametersTest {
         "dynamic-tree:threshold=NaN; threshold = NaN, expected at least 0 and below 1",
         "dynamic-tree:threshold=x; threshold = x, expected a number",
         "dynamic-tree:source=dice; source = dice, expected ",
+        "layer-skip:r=0; r = 0.0, expected above 0 and below 1",
+        "layer-skip:s_max=1.1; s_max = 1.1, expected 0.0 to 1.0",
+        "layer-skip:stop=-0.5; stop = -0.5, expected 0.0 to 1.0",
         "token-recycling:tree=oops; tree = oops, expected ",
         "token-recycling:tree=0/0.1/2.0; tree path = [2, 0], expected ",
         "early-exit:layers=3; parameter of early-exit = layers=3, expected ",

@@ -63,6 +63,7 @@ class EveryArchitectureTest {
         List.of(
             "early-exit",
             "early-exit:d_max=3",
+            "dynamic-tree:source=early-exit,nodes=9,depth=3",
             "aded",
             "input-copy",
             "prompt-lookup:n_max=2,m=4",

@@ -100,7 +100,11 @@ class ExactnessTest {
         "draft-model:gamma=1; 0.1; 0.99",
         "draft-model:gamma=3,width=3; 0.3; 2.9",
         "dynamic-tree:nodes=24,depth=5; 0.3; 4.9",
-        "dynamic-tree:nodes=3,threshold=0.2; 0.2; 2.9"
+        "dynamic-tree:nodes=3,threshold=0.2; 0.2; 2.9",
+        "dynamic-tree:source=early-exit,nodes=24,depth=5; 0.3; 4.9",
+        "layer-skip:w=6; 0.1; 24.9",
+        "layer-skip:r=0.25,w=9,opt_interval=2,bayes_interval=3,depth=4,stop=0.5; 0.1; 3.9",
+        "dynamic-tree:source=layer-skip,nodes=24,depth=5; 0.3; 4.9"
       })
   void tokensAndLogitsAreThoseOfPlainDecoding(String spec, double least, double most) {
     long passes = 0;
@@ -190,7 +194,10 @@ class ExactnessTest {
         "parallel",
         "parallel:gamma=3",
         "early-exit:d_max=6",
-        "dynamic-tree:nodes=12,depth=4"
+        "dynamic-tree:nodes=12,depth=4",
+        "dynamic-tree:source=early-exit,nodes=12,depth=4",
+        "layer-skip:w=5,s_max=1",
+        "dynamic-tree:source=layer-skip,nodes=12,depth=4"
       })
   void batchFromOneFactory(String spec) {
     List<int[]> prompts = new ArrayList<>();

@@ -261,13 +261,23 @@ class SamplingLawTest {
     }
   }
 
-  /** Drafts of the model's own first layer, in the first rounds and when its statistics choose. */
-  @ParameterizedTest(name = "{0}, after {1} tokens")
-  @CsvSource({"sampling, 0", "sampling, 1", "exact, 1"})
-  void earlyExitsKeepTheLaw(String verifier, int skipped) {
-    ModelFolders.random(dir.resolve("layers"), VOCAB, 4, 0.18f, 3);
+  /** Drafts of the model's own layers, in the first rounds and when statistics choose them. */
+  @ParameterizedTest(name = "{2}, {0}, after {1} tokens")
+  @CsvSource(
+      delimiter = ';',
+      value = {
+        "sampling; 0; early-exit:d_max=3",
+        "sampling; 1; early-exit:d_max=3",
+        "exact; 1; early-exit:d_max=3",
+        "sampling; 1; dynamic-tree:source=early-exit,nodes=6",
+        "sampling; 1; layer-skip:r=0.5,w=1,s_max=1",
+        "sampling; 0; layer-skip:r=0.5,depth=2,stop=0",
+        "sampling; 0; dynamic-tree:source=layer-skip,nodes=6"
+      })
+  void partsOfTheModelKeepTheLaw(String verifier, int skipped, String spec) {
+    ModelFolders.random(dir.resolve("layers"), VOCAB, 4, 0.18f, 5);
     try (Model layers = Model.load(dir.resolve("layers"));
-        DrafterFactory drafter = Drafters.parse("early-exit:d_max=3")) {
+        DrafterFactory drafter = Drafters.parse(spec)) {
       double[] lawOfTwo = lawOfTwoTokens(layers, PROMPT, skipped);
       assertThat(chiSquare(layers, PROMPT, drafter, verifier, RUNS, skipped, lawOfTwo))
           .as("first seed %d", FIRST_SEED)
