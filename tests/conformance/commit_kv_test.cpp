@@ -50,6 +50,7 @@ TEST(rows_move_in_order_in_every_layer) {
 }
 
 TEST(bad_arguments_are_refused_and_the_cache_is_untouched) {
+  if (!espalier_test::on_cpu()) return;  // a GPU's memory is not read for checks
   const Context ctx;
   Buffer k_cache(ctx, ESPALIER_BF16, kCache), v_cache(ctx, ESPALIER_BF16, kCache);
   k_cache.write(Halves(kElements, 7));

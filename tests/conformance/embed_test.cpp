@@ -83,6 +83,7 @@ TEST(floats_become_the_nearest_half_ties_to_even) {
 }
 
 TEST(bad_arguments_are_refused_and_out_is_untouched) {
+  if (!espalier_test::on_cpu()) return;  // a GPU's memory is not read for checks
   const Context ctx;
   Buffer table(ctx, ESPALIER_BF16, {5, 3}), token(ctx, {2}, std::vector<int32_t>{4, 5});
   Buffer out(ctx, {2, 3}, std::vector<float>(6, 7)), none(ctx, ESPALIER_I32, {0}),

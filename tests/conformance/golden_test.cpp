@@ -7,6 +7,9 @@
 //         differs.
 //         KV of the weights' type: twice the errors that rounding keys and values to that type
 //         makes in transformers.
+//         Where the device rounds activations to 16-bit weights' type too: that again, by the root of
+//         how many more roundings there are than those of keys and values in each layer. A layer
+//         has four products, the head one; queries and weights of attention have the cache's type.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -165,6 +168,17 @@ void check_close(
   std::printf("  %-16s %-22s %.2g (worst %.2g)\n", golden.name.c_str(), what, relative, worst);
 }
 
+/** Errors relative to that of rounding keys and values: 0 when nothing is rounded. */
+double rounding_of(const Golden& golden, bool rounded_kv) {
+  const int layers = golden.info.num_layers;
+  const bool half = golden.info.weight_type != ESPALIER_FP32;
+  double roundings = rounded_kv ? 2 * layers : 0;
+  if (half && !espalier_test::on_cpu()) {
+    roundings += 4 * layers + 1 + (rounded_kv ? 2 * layers : 0);
+  }
+  return std::sqrt(roundings / (2 * layers));
+}
+
 std::vector<fs::path> folders() {
   std::vector<fs::path> dirs;
   for (const auto& entry : fs::directory_iterator(kGolden)) {
@@ -185,12 +199,16 @@ TEST(logits_are_those_of_transformers) {
   for (const fs::path& dir : folders()) {
     const Golden golden(dir);
     const std::vector<float> together = Run(golden, 1 + ESPALIER_FP32).in_one_pass();
-    check_close(golden, together, 1e-4, 1e-4, "fp32 KV");
+    const double rounding = 2 * rounding_of(golden, false);
+    check_close(
+        golden, together, 1e-4 + rounding * golden.kv_error, 1e-4 + rounding * golden.kv_worst,
+        "fp32 KV");
+    const std::vector<float> last = Run(golden, 1 + ESPALIER_FP32).after_prefill();
+    const std::vector<float> last_together(together.end() - golden.info.vocab, together.end());
+    CHECK_MSG(same_bits(last, last_together), "%s: after prefill", golden.name.c_str());
+    if (espalier_test::is_emulated()) continue;
     const std::vector<float> apart = Run(golden, 1 + ESPALIER_FP32).token_by_token();
     CHECK_MSG(same_bits(together, apart), "%s: one pass, token by token", golden.name.c_str());
-    const std::vector<float> last = Run(golden, 1 + ESPALIER_FP32).after_prefill();
-    const std::vector<float> last_apart(apart.end() - golden.info.vocab, apart.end());
-    CHECK_MSG(same_bits(last, last_apart), "%s: after prefill", golden.name.c_str());
   }
 }
 
@@ -201,9 +219,13 @@ TEST(a_cache_in_the_weights_type_costs_what_rounding_costs) {
     if (golden.kv_error == 0) continue;
     ++num_models;
     const std::vector<float> together = Run(golden, 0).in_one_pass();
+    const double rounding = 2 * rounding_of(golden, true);
     check_close(
-        golden, together, 2 * golden.kv_error, 2 * golden.kv_worst, "KV of the weights' type");
-    CHECK_MSG(same_bits(together, Run(golden, 0).token_by_token()), "%s", golden.name.c_str());
+        golden, together, rounding * golden.kv_error, rounding * golden.kv_worst,
+        "KV of the weights' type");
+    if (!espalier_test::is_emulated()) {
+      CHECK_MSG(same_bits(together, Run(golden, 0).token_by_token()), "%s", golden.name.c_str());
+    }
     // Were the cache fp32 after all, the error would be that of fp32.
     const std::vector<float> exact = Run(golden, 1 + ESPALIER_FP32).in_one_pass();
     CHECK_MSG(!same_bits(together, exact), "%s: rounding shows", golden.name.c_str());

@@ -22,7 +22,7 @@ inline void set_order(Order, uint64_t = 0) {}
 inline void set_blocks_together(bool) {}
 
 struct Counts {
-  uint64_t launches, threads, switches, accesses;
+  uint64_t launches, blocks, threads, switches, accesses;
 };
 inline Counts counts() { return {}; }
 

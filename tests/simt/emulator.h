@@ -64,7 +64,7 @@ void set_blocks_together(bool together);
 
 /** Work so far: of the launches, and of the host on its streams. */
 struct Counts {
-  uint64_t launches, threads, switches, accesses;
+  uint64_t launches, blocks, threads, switches, accesses;
   uint64_t allocations, releases, copies, waits, captures, graph_launches;
 };
 Counts counts();

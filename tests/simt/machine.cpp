@@ -229,6 +229,7 @@ std::unique_ptr<Block> create_block(int index, size_t first_stack) {
     make_ready(*thread);
     block->threads.push_back(std::move(thread));
   }
+  ++machine.counts.blocks;
   machine.counts.threads += machine.launch->threads;
   return block;
 }
@@ -370,6 +371,7 @@ void run_launch(const LaunchCall& call) {
   } reset;
   machine.launch = &call;
   ++machine.counts.launches;
+  machine.kernels.insert(call.kernel);
   check_launch(call);
   const int64_t num_blocks = int64_t{call.grid[0]} * call.grid[1] * call.grid[2];
   if (num_blocks > kMaxBlocks) {

@@ -12,6 +12,7 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -33,6 +34,12 @@ struct Region;
 /** Code address of the caller of an emulator function, as an offset in the executable. */
 using Place = uint32_t;
 Place place_of(const void* return_address);
+/** The program or library that kernels are in. */
+struct Image {
+  uintptr_t base, begin, end;
+  std::string path;
+};
+const Image& image();
 #define SIMT_PLACE place_of(__builtin_return_address(0))
 /** file:line of the outermost kernel code there: inlined primitives are skipped. */
 const std::string& line_of(Place place);
@@ -158,6 +165,9 @@ struct Machine {
   Order order = Order::kForward;
   std::mt19937_64 random;
   Counts counts = {};
+  std::set<std::string> kernels;  // that were launched, by their names
+
+  ~Machine();  // tells the counts
 
   void* stack_pointer = nullptr;  // of the host, while a fiber runs
   void* asan_stack = nullptr;

@@ -16,8 +16,6 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
-extern "C" const char __executable_start, _end;
-
 namespace simt::emulated {
 
 namespace {
@@ -285,9 +283,7 @@ void check_region(
 void check_elsewhere(uintptr_t p, size_t bytes, bool write, Place place) {
   const auto params = reinterpret_cast<uintptr_t>(machine.launch->params);
   if (!write && p - params < machine.launch->params_bytes) return;
-  const auto image = reinterpret_cast<uintptr_t>(&__executable_start);
-  if (!write && p - image < static_cast<uintptr_t>(&_end - &__executable_start))
-    return;  // a constant
+  if (!write && p >= image().begin && p < image().end) return;  // a constant
   report(
       Defect::kOutOfBounds, place, "%s %zu bytes at %p, which is no memory of the device",
       write ? "writes" : "reads", bytes, reinterpret_cast<void*>(p));

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -124,6 +125,110 @@ MUTANTS = [
     ("gemm/skinny_gemm", "last slice dropped", "for (int s = 1; s < slices; ++s)", "for (int s = 1; s + 1 < slices; ++s)"),
     ("gemm/skinny_gemm", "slices from the last to the first", "shared[partial_at<kRows>(s, row, n)]", "shared[partial_at<kRows>(slices - s, row, n)]"),
     ("gemm/skinny_gemm", "slices by the rows", "len = slice_groups(view.k);", "len = view.m > 16 ? (groups + 3) / 4 : slice_groups(view.k);"),
+    # Headers: their kernel is compiled with a folder of mutated headers in front of the others (KERNEL_OF).
+    ("attention/parts.h", "a node does not see itself", "reach.end = position + 1;", "reach.end = position;"),
+    ("attention/parts.h", "window one key too wide", "window < reach.end ? reach.end - window : 0", "window < reach.end ? reach.end - window - 1 : 0"),
+    ("attention/parts.h", "window one key too narrow", "window < reach.end ? reach.end - window : 0", "window < reach.end ? reach.end - window + 1 : 0"),
+    ("attention/parts.h", "first tile begins in front of the window", "(reach.begin + tile - 1) / tile * tile", "reach.begin / tile * tile"),
+    ("attention/parts.h", "first node read from the pages", "if (position >= kv_len)", "if (position > kv_len)"),
+    ("attention/parts.h", "pages of the first sequence", "args.page_table + int64_t{seq} * args.max_pages", "args.page_table"),
+    ("attention/parts.h", "wrong page", "page_table[position / page_size] * page_size", "page_table[position / page_size - (position >= page_size)] * page_size"),
+    ("attention/parts.h", "path of the first row", "args.ancestor_slot + row * args.max_depth", "args.ancestor_slot"),
+    ("attention/parts.h", "length of the first sequence", "args.kv_len[seq], args.page_size}", "args.kv_len[0], args.page_size}"),
+    ("attention/parts.h", "long splits begin a tile late", "(kEvenEnd / 8 << octave) * (8 + of_octave)", "(kEvenEnd / 8 << octave) * (8 + of_octave) + 64"),
+    ("attention/parts.h", "long splits numbered one less", "kEvenSplits + 8 * octave + position", "kEvenSplits - 1 + 8 * octave + position"),
+    ("attention/parts.h", "half of the soft-cap's argument", "args.scale * (2 * kLog2E) / args.soft_cap", "args.scale * kLog2E / args.soft_cap"),
+    ("attention/parts.h", "soft-cap in powers of 2", "args.soft_cap * kLog2E};", "args.soft_cap};"),
+    ("attention/parts.h", "capped without a cap", "    if (cap == 0.0f) return;\n", ""),
+    ("attention/parts.h", "scores of -inf only", "max == -INFINITY ? 0.0f : max", "max"),
+    ("attention/tiles.h", "barrier before a stage is overwritten missing", "    simt::sync_block();  // all are done with the stage\n", ""),
+    ("attention/tiles.h", "barrier behind the copies missing", "    simt::sync_block();  // the tile is there, and the queries, for all threads\n", ""),
+    ("attention/tiles.h", "one tile waited for too late", "simt::wait_async<1>();", "simt::wait_async<2>();"),
+    ("attention/tiles.h", "barrier behind the leader missing", "      simt::sync_block();  // all have read `waiting`\n", ""),
+    ("attention/tiles.h", "no barrier before a row stops waiting", "      simt::sync_warp();  // all lanes have read `waiting`\n", ""),
+    ("attention/tiles.h", "one tile too many for a row", "position < last_[i] && (pass", "position <= last_[i] && (pass"),
+    ("attention/tiles.h", "tiles in front of the window", "first_[i] <= position && position < last_[i] && (pass", "position < last_[i] && (pass"),
+    ("attention/tiles.h", "rows of other paths take part", "&& (pass.committed || called[row_[i]] != 0)", ""),
+    ("attention/tiles.h", "paths that differ share a pass", "simt::all(i >= to || path[i] == other[i])", "simt::all(true)"),
+    ("attention/tiles.h", "last slot of a path not compared", "const int to = (next_ + 1) * kTile - run_.kv_len;", "const int to = (next_ + 1) * kTile - run_.kv_len - 1;"),
+    ("attention/tiles.h", "first slot of a path not compared", "next_ * kTile > run_.kv_len ? next_ * kTile - run_.kv_len : 0", "next_ * kTile > run_.kv_len ? next_ * kTile - run_.kv_len + 1 : 1"),
+    ("attention/tiles.h", "swapped heads of a group", "head_[i] = run.first_head + pair % run.num_heads;", "head_[i] = run.first_head + (pair + 1) % run.num_heads;"),
+    ("attention/tiles.h", "queries of the next head", "run.first_head + pair % run.num_heads;\n      const float* q", "run.first_head + (pair + 1) % run.num_heads;\n      const float* q"),
+    ("attention/tiles.h", "keys of the first KV head", "(slot * args.num_kv_heads + run.kv_head) * kHeadDim", "slot * args.num_kv_heads * kHeadDim"),
+    ("attention/tiles.h", "offset in 32 bits", "(slot * args.num_kv_heads + run.kv_head) * kHeadDim + chunk * 8", "static_cast<int32_t>(static_cast<uint32_t>((slot * args.num_kv_heads + run.kv_head) * kHeadDim + chunk * 8))"),
+    ("attention/tiles.h", "sum of the other pair's weights", "total.v[2 * i]);", "total.v[0]);"),
+    ("attention/tiles.h", "sum not scaled to the new largest", "sum_[i] = simt::fma(sum_[i], scale[i],", "sum_[i] = simt::fma(sum_[i], 1.0f,"),
+    ("attention/tiles.h", "values not scaled to the new largest", "simt::fma(value_[t + of].v[i], scale[i / 2],", "simt::fma(value_[t + of].v[i], 1.0f,"),
+    ("attention/tiles.h", "largest of half of the lanes", "      max[i] = larger(simt::shuffle_xor(max[i], 2), max[i]);\n", ""),
+    ("attention/tiles.h", "largest of the first warp's keys", "for (int w = 0; w < kKeyWarps; ++w) {", "for (int w = 0; w < 1; ++w) {"),
+    ("attention/tiles.h", "barrier behind the weights missing", "      sync_pairs();\n      SIMT_UNROLL\n      for (int step", "      SIMT_UNROLL\n      for (int step"),
+    ("attention/tiles.h", "queries that fill up not written", "(num_pairs + 15) / 16 * 16 * kChunks", "num_pairs * kChunks"),
+    ("attention/tiles.h", "last tile of a split dropped", "end_ = min_of(last, split_begin(split + 1)) / kTile", "end_ = min_of(last, split_begin(split + 1) - kTile) / kTile"),
+    ("attention/tiles.h", "first tile of a split twice", "max_of(first, split_begin(split)) / kTile", "max_of(first, split_begin(split) - (split > 0) * kTile) / kTile"),
+    ("attention/tiles.h", "a row waits one tile too long", "next_ * kTile < reach.last", "next_ * kTile + kTile < reach.last"),
+    ("attention/tiles.h", "reaches of the first row", "args_.depth[run_.first_row + r], args_.window", "args_.depth[run_.first_row], args_.window"),
+    ("attention/tiles.h", "values of the tile's first half twice", "tile_index<kHeadDim>(step * 16 + lane % 16,", "tile_index<kHeadDim>(step / 2 * 16 + lane % 16,"),
+    ("attention/tiles.h", "leader's path by the block's row", "run.first_row + pass.leader, run.seq", "run.first_row, run.seq"),
+    ("attention/key_by_key.h", "keys in front of the first", "position >= begin && position < end", "position < end"),
+    ("attention/key_by_key.h", "last key dropped", "end - chunk < simt::kWarp ? end - chunk : simt::kWarp", "end - chunk < simt::kWarp ? end - chunk - 1 : simt::kWarp"),
+    ("attention/key_by_key.h", "values in front of the first key", "begin > chunk ? begin - chunk : 0", "0"),
+    ("attention/key_by_key.h", "queries read before they are there", "  }\n  simt::sync_warp();\n\n  float max", "  }\n\n  float max"),
+    ("attention/key_by_key.h", "weights of one lane as the sum", "simt::warp_sum(weight[h]))", "weight[h])"),
+    ("attention/key_by_key.h", "values not scaled to the new largest", "value[h][i] *= scale;", "value[h][i] *= 1.0f;"),
+    ("attention/key_by_key.h", "values of the first KV head", "v_cache = static_cast<const T*>(args.v_cache) + of.kv_head * head_dim", "v_cache = static_cast<const T*>(args.v_cache)"),
+    ("attention/key_by_key.h", "offset in 32 bits", "v_cache + simt::shuffle(slot, key) * slot_len", "v_cache + static_cast<int32_t>(static_cast<uint32_t>(simt::shuffle(slot, key) * slot_len))"),
+    ("attention/key_by_key.h", "dimensions past the head", "if (first_dim + i < head_dim) parts", "if (true) parts"),
+    ("attention/key_by_key.h", "weight of another head", "simt::shuffle(weight[h], key)", "simt::shuffle(weight[h ^ 1], key)"),
+    ("attention/tree_attention", "edge of the window left out", "const bool has_edge = reach.begin < reach.first,", "const bool has_edge = false,"),
+    ("attention/tree_attention", "last split left out", "split_of(reach.last - 1) + 1 - first_split", "split_of(reach.last - 1) - first_split"),
+    ("attention/tree_attention", "first split of all", "int part = kFirstSplit + first_split + i", "int part = kFirstSplit + i"),
+    ("attention/tree_attention", "largest of one lane's parts", "base_of(simt::warp_max(max))", "base_of(max)"),
+    ("attention/tree_attention", "row past the last", "  if (row >= args.rows) return;\n", ""),
+    ("attention/tree_attention", "a row without a sequence", "  const int seq = args.row_seq[row];\n  if (seq < 0) return;\n", "  const int seq = args.row_seq[row];\n"),
+    ("attention/tree_attention", "split of plain parts one key too long", "reach.end < split_begin(split + 1) ? reach.end : split_begin(split + 1)", "reach.end < split_begin(split + 1) + 1 ? reach.end : split_begin(split + 1) + 1"),
+    ("attention/tree_attention", "heads of the next group too", "if (of.num_heads > kWarpHeads) of.num_heads = kWarpHeads;", ""),
+    ("attention/tree_attention", "depth of the block's first row", "args.kv_len[of.seq] + args.depth[of.row], args.window, tile_len", "args.kv_len[of.seq] + args.depth[first_row], args.window, tile_len"),
+    ("attention/tree_attention", "tails of every other row", "  if (r >= num_rows) return;\n", "  if (r >= num_rows || r % 2 == 1) return;\n"),
+    ("attention/tree_attention", "group of the first KV head", "of.first_head = of.kv_head * group_size + head_of_group;", "of.first_head = head_of_group;"),
+    ("attention/tree_attention", "rows of two sequences as one", "args.row_seq[run.first_row + run.num_rows] == run.seq", "args.row_seq[run.first_row + run.num_rows] >= 0"),
+    ("gemm/gemm.h", "row of the weight past the last", "return {row < w.rows ? from : w.data, row < w.rows ? w.cols - col : 0};", "return {from, w.cols - col};"),
+    ("gemm/gemm.h", "block past the last column", "group * kBlockCols < cols);", "group * kBlockCols <= cols);"),
+    ("gemm/gemm.h", "blocks of the first part for all", "    block -= blocks;\n", ""),
+    ("gemm/gemm.h", "x past the last column", "if (col + half < view.k) {", "if (true) {"),
+    ("gemm/gemm.h", "x of the next row fills up", "col + i < view.k ? from[i] : 0.0f", "from[i]"),
+    ("gemm/gemm.h", "seven warps of the norm", "w < kGemmWarps; ++w) sum += of_warp", "w < kGemmWarps - 1; ++w) sum += of_warp"),
+    ("gemm/gemm.h", "barrier behind the factors missing", "    factor[r] = value;\n  }\n  simt::sync_block();\n", "    factor[r] = value;\n  }\n"),
+    ("gemm/gemm.h", "tail of the norm dropped", "j < 4 && i + j < view.k; ++j) sum", "j < 4 && i + 4 <= view.k; ++j) sum"),
+    ("gemm/gemm.h", "gate and up swapped", "y = silu(y) * up;", "y = silu(up) * y;"),
+    ("gemm/gemm.h", "bias of the product for the gate", "up += load_element(view.up_bias, n);", "up += load_element(part.bias.data != nullptr ? part.bias : view.up_bias, n);"),
+    ("gemm/gemm.h", "residual of the first row", "y += view.residual[at];", "y += view.residual[n];"),
+    ("gemm/gemm.h", "silu of large negatives is NaN", "(y != y ? y : 0.0f)", "y"),
+    ("gemm/skinny_gemm", "norm's factor of the first rows", "factor[i * 8 + simt::lane() / 4]", "factor[simt::lane() / 4]"),
+    ("gemm/skinny_gemm", "fragments in another order of k", "low[2 * half], high[2 * half], low[2 * half + 1], high[2 * half + 1]", "low[2 * half + 1], high[2 * half + 1], low[2 * half], high[2 * half]"),
+    ("gemm/skinny_gemm", "halves of a tile swapped", "low[2 * half], high[2 * half], low", "high[2 * half], low[2 * half], low"),
+    ("gemm/skinny_gemm", "row of x past the last", "if (first_row + row >= view.m || tile_row", "if (tile_row"),
+    ("gemm/skinny_gemm", "row of the weight past the last", "first_row + row >= view.m || tile_row + n >= part.w.rows", "first_row + row >= view.m"),
+    ("gemm/skinny_gemm", "a block along K skipped", "copy(group + kStages);", "copy(group + kStages + 1);"),
+    ("gemm/skinny_gemm", "weight's row of the part before", "n -= view.part[p++].w.rows", "p++"),
+    ("gemm/skinny_gemm", "tail of fp32 dropped", "for (int j = 0; j < 4 && i + j < view.k; ++j) {\n      const float weight", "for (int j = 0; j < 4 && i + 4 <= view.k; ++j) {\n      const float weight"),
+    ("gemm/skinny_gemm", "second tile's rows of the up weight", "gated ? tile_row : tile_row + kTileRows, half", "tile_row + kTileRows, half"),
+    ("gemm/skinny_gemm", "rows that fill up not rounded", "if (row < view.m) load_x(view, row, col, x);", "load_x(view, row, col, x);"),
+    ("gemm/skinny_gemm", "products before the kernel before is done", "  simt::wait_for_previous();\n  simt::allow_next();\n  if constexpr (!kRounded)", "  simt::allow_next();\n  if constexpr (!kRounded)"),
+    ("gemm/prefill_gemm", "one stage waited for too late", "simt::wait_async<kStages - 2>();", "simt::wait_async<kStages - 1>();"),
+    ("gemm/prefill_gemm", "barrier of a stage missing", "    simt::\n        sync_block();  // the stage", "    // the stage"),
+    ("gemm/prefill_gemm", "last slice dropped", "if (group + 1 == slice_end || group + 1 == groups) {", "if (group + 1 == slice_end) {"),
+    ("gemm/prefill_gemm", "one slice only", "      slice_end += slice;\n", ""),
+    ("gemm/prefill_gemm", "slices by the rows", "slice = slice_groups(view.k);", "slice = view.m > 100 ? slice_groups(view.k) + 1 : slice_groups(view.k);"),
+    ("gemm/prefill_gemm", "slices in one sum", "sum[tile][i].v[v] = 0.0f;", "sum[tile][i].v[v] *= 1.0f;"),
+    ("gemm/prefill_gemm", "row of x past the last", "      if (row >= view.m) continue;\n", ""),
+    ("gemm/prefill_gemm", "row of the weight past the last", "if (n < part.w.rows) finish(view, part, row, n, total[j]", "finish(view, part, row, n, total[j]"),
+    ("gemm/prefill_gemm", "rows of x in their first tile", "first_row + (i - 2 * kTiles) * kBlockRows", "first_row"),
+    ("gemm/prefill_gemm", "gate in the place of up", "view.up.data != nullptr && tile % 2 == 1", "view.up.data != nullptr && tile % 2 == 0"),
+    ("gemm/prefill_gemm", "rows of the first block", "const int64_t first_row = int64_t{simt::block_y()} * kTokens * 8;", "const int64_t first_row = 0;"),
+    ("gemm/prefill_gemm", "stride of the weight for x", "    *group_stride = kBlock;\n", "    *group_stride = part.w.group_stride;\n"),
+    ("kv/rope_and_append", "K into the V cache", "static_cast<T*>(args.k_cache) + to", "static_cast<T*>(args.v_cache) + to"),
+    ("kv/rope_and_append", "norm of q for k", "args.k + from, args.k_norm", "args.k + from, args.q_norm"),
+    ("kv/rope_and_append", "second half not rotated", "b * cos[i] + a * sin[i]", "b * cos[i]"),
     ("sampling/sample", "context of the row before", "args.history_begin[row.r], to", "args.history_begin[row.r > 0 ? row.r - 1 : 0], to"),
     ("sampling/sample", "counts not cleared", "count[i] = 0;", "count[i] = 1;"),
     ("sampling/sample", "last tie only", "++before == wanted", "before++ == wanted"),
@@ -183,6 +288,10 @@ STEP_MUTANTS = [
 ]
 
 
+# The source that includes a header, by the header's folder. A header's own mutants are seen through it.
+KERNEL_OF = {"attention": "attention/tree_attention", "gemm": "gemm/skinny_gemm", "sampling": "sampling/top_k"}
+
+
 def program_of(source):
     """Name of the test of a source, where it lies in the build, and its environment."""
     if source.parts[0] == "native":
@@ -191,18 +300,45 @@ def program_of(source):
     return name, "tests/simt", {}
 
 
+def sources_of(name):
+    """The file that a mutant changes, and the one that is compiled for it."""
+    if name.endswith(".h"):
+        return ROOT / "cuda" / name, ROOT / f"cuda/{KERNEL_OF[name.split('/')[0]]}.cu"
+    source = ROOT / (name if "." in name else f"cuda/{name}.cu")
+    return source, source
+
+
+def verdict_of(program, build, environment):
+    """Tests one by one, until one fails: what it said; None when all pass."""
+    for test in run([str(program), "--list"], build, environment=environment).stdout.split():
+        try:
+            ran = run([str(program), test], build, environment=environment)
+        except subprocess.TimeoutExpired:
+            return f"{test} does not end"
+        if ran.returncode != 0:
+            words = [line.strip() for line in ran.stdout.splitlines() if ".cpp:" in line or ": exception" in line or "0: " in line]
+            return words[0] if words else f"{test} fails"
+    return None
+
+
 def outcome(build, commands, work, mutant):
     """Killed, or why not; and what the test said first."""
     name, _, old, new = mutant
-    source = ROOT / (name if "." in name else f"cuda/{name}.cu")
-    text = source.read_text()
+    changed, source = sources_of(name)
+    text = changed.read_text()
     if text.count(old) < 1:
-        return "STALE", f"the text is not in {source.name}"
-    mutated = work / source.name
+        return "STALE", f"the text is not in {changed.name}"
+    # A header lies in the mutated folder as in cuda/, which comes first; a source has a name of its own.
+    headers = work / "headers"
+    shutil.rmtree(headers, ignore_errors=True)
+    mutated = headers / name if changed != source else work / source.name
+    mutated.parent.mkdir(parents=True, exist_ok=True)
     mutated.write_text(text.replace(old, new, 1))
     compile_command = shlex.split(commands[str(source)])
     compile_command[compile_command.index("-o") + 1] = str(work / "mutant.o")
-    compile_command = [str(mutated) if word == str(source) else word for word in compile_command]
+    if changed == source:
+        compile_command = [str(mutated) if word == str(source) else word for word in compile_command]
+    compile_command.insert(next(i for i, word in enumerate(compile_command) if word.startswith("-I")), f"-I{headers}")
     compile_command += ["-Wno-error"]
     compiled = run(compile_command, build)
     if compiled.returncode != 0:
@@ -216,9 +352,8 @@ def outcome(build, commands, work, mutant):
     linked = run(link, build)
     if linked.returncode != 0:
         return "NOT LINKED", linked.stderr.strip().splitlines()[0]
-    ran = run([str(work / "program")], build, environment=environment)
-    words = [line.strip() for line in ran.stdout.splitlines() if ".cpp:" in line or ": exception" in line or "0: " in line]
-    return ("LIVES" if ran.returncode == 0 else "killed"), (words[0] if words else "")
+    said = verdict_of(work / "program", build, environment)
+    return ("LIVES", "") if said is None else ("killed", said)
 
 
 def main():

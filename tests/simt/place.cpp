@@ -2,6 +2,7 @@
 #include <link.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <cstdio>
 
@@ -10,33 +11,15 @@
 namespace simt::emulated {
 namespace {
 
-/** Where the executable lies. */
-uintptr_t executable_base() {
-  static const uintptr_t base = [] {
-    uintptr_t found = 0;
-    dl_iterate_phdr(
-        [](dl_phdr_info* info, size_t, void* data) {
-          *static_cast<uintptr_t*>(data) = info->dlpi_addr;
-          return 1;  // the first is the executable
-        },
-        &found);
-    return found;
-  }();
-  return base;
-}
-
 bool is_primitive(const std::string& path) {
   return path.find("cuda/simt/") != std::string::npos || path.find("/c++/") != std::string::npos;
 }
 
 std::string find_line(Place place) {
-  char executable[PATH_MAX];
-  const ssize_t length = readlink("/proc/self/exe", executable, sizeof executable - 1);
-  if (length < 0) return "?";
-  executable[length] = 0;
   char command[PATH_MAX + 80];
   std::snprintf(
-      command, sizeof command, "addr2line -i -e '%s' 0x%x 2>/dev/null", executable, place);
+      command, sizeof command, "addr2line -i -e '%s' 0x%x 2>/dev/null", image().path.c_str(),
+      place);
   std::string innermost;
   FILE* lines = popen(command, "r");
   if (lines == nullptr) return "?";
@@ -60,8 +43,33 @@ std::string find_line(Place place) {
 
 }  // namespace
 
+const Image& image() {
+  static const Image found = [] {
+    Image of{};
+    dl_iterate_phdr(
+        [](dl_phdr_info* info, size_t, void* data) {
+          Image image{info->dlpi_addr, UINTPTR_MAX, 0, info->dlpi_name};
+          for (int i = 0; i < info->dlpi_phnum; ++i) {
+            const auto& part = info->dlpi_phdr[i];
+            if (part.p_type != PT_LOAD) continue;
+            image.begin = std::min<uintptr_t>(image.begin, image.base + part.p_vaddr);
+            image.end = std::max<uintptr_t>(image.end, image.base + part.p_vaddr + part.p_memsz);
+          }
+          const auto here = reinterpret_cast<uintptr_t>(&find_line);
+          if (here < image.begin || here >= image.end) return 0;
+          *static_cast<Image*>(data) = image;
+          return 1;
+        },
+        &of);
+    if (of.path.empty())
+      of.path = "/proc/" + std::to_string(getpid()) + "/exe";  // the program itself
+    return of;
+  }();
+  return found;
+}
+
 Place place_of(const void* return_address) {
-  return static_cast<Place>(reinterpret_cast<uintptr_t>(return_address) - executable_base() - 1);
+  return static_cast<Place>(reinterpret_cast<uintptr_t>(return_address) - image().base - 1);
 }
 
 const std::string& line_of(Place place) {

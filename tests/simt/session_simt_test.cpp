@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <random>
 
 #include "check.h"
@@ -18,8 +19,9 @@ namespace {
 using Tokens = std::vector<int32_t>;
 using Logits = std::vector<float>;
 
-const std::filesystem::path kTinyJava =
-    std::filesystem::path(__FILE__).parent_path().parent_path() / "models" / "tiny-java";
+const std::filesystem::path kModels =
+    std::filesystem::path(__FILE__).parent_path().parent_path() / "models";
+constexpr int kBest = 8;  // candidates that drafts learn from
 
 void ok(espalier_status status) {
   if (status != ESPALIER_OK) std::printf("  %s\n", espalier_last_error());
@@ -61,9 +63,13 @@ struct Decoder {
   void prefill(int32_t seq, const Tokens& t, size_t count) {
     ok(espalier_session_prefill(session, seq, t.data(), static_cast<int32_t>(count)));
   }
-  void forward(int32_t seq, const Tokens& token, const Tokens& parent) {
+  /** The kBest most likely tokens behind each node. */
+  Tokens forward(int32_t seq, const Tokens& token, const Tokens& parent) {
     const int32_t begin[] = {0, static_cast<int32_t>(token.size())};
-    ok(espalier_session_forward(session, 1, &seq, begin, token.data(), parent.data(), 0, nullptr));
+    Tokens best(token.size() * kBest);
+    ok(espalier_session_forward(
+        session, 1, &seq, begin, token.data(), parent.data(), kBest, best.data()));
+    return best;
   }
   Logits logits(int32_t node) {
     Logits out(static_cast<size_t>(vocab));
@@ -96,7 +102,11 @@ struct Text {
   int passes = 0;
 };
 
-using Draft = std::function<void(const Tokens& text, Tokens* token, Tokens* parent)>;
+/** Proposes nodes behind node 0, which is there; and learns from the candidates of the nodes of a pass. */
+struct Draft {
+  std::function<void(const Tokens& text, Tokens* token, Tokens* parent)> propose;
+  std::function<void(const Tokens& token, const Tokens& best)> observe;
+};
 
 Text decode(
     Decoder& on, const Tokens& prompt, int count, const espalier_sampling& how,
@@ -107,8 +117,9 @@ Text decode(
   Tokens text = prompt;
   while (static_cast<int>(out.token.size()) < count) {
     Tokens token{text.back()}, parent{-1};
-    draft(text, &token, &parent);
-    on.forward(seq, token, parent);
+    if (draft.propose) draft.propose(text, &token, &parent);
+    const Tokens best = on.forward(seq, token, parent);
+    if (draft.observe) draft.observe(token, best);
     Tokens choice(token.size()), path(token.size());
     int32_t accept_len = 0;
     ok(espalier_session_verify(on.session, choice.data(), path.data(), &accept_len));
@@ -128,11 +139,9 @@ Text decode(
   return out;
 }
 
-void no_draft(const Tokens&, Tokens*, Tokens*) {}
-
 /** A tree of `nodes` drafts around the true continuation, most of them wrong, and the truth in places of its own. */
 Draft around(const Tokens& truth, size_t prompt, int nodes, int32_t vocab, uint64_t seed) {
-  return [=](const Tokens& text, Tokens* token, Tokens* parent) {
+  const auto propose = [=](const Tokens& text, Tokens* token, Tokens* parent) {
     std::mt19937 random(static_cast<uint32_t>(seed + text.size()));
     int32_t on_path = 0;
     size_t next = text.size() - prompt;
@@ -146,7 +155,82 @@ Draft around(const Tokens& truth, size_t prompt, int nodes, int32_t vocab, uint6
       }
     }
   };
+  return {propose, {}};
 }
+
+/** Token recycling: behind each token the candidates that the target last had there, in a tree of 64 nodes. */
+class TokenRecycling {
+ public:
+  Draft draft() {
+    return {
+        [this](const Tokens&, Tokens* token, Tokens* parent) { propose(token, parent); },
+        [this](const Tokens& token, const Tokens& best) { observe(token, best); }};
+  }
+
+  void observe(const Tokens& token, const Tokens& best) {
+    for (size_t i = 0; i < token.size(); ++i) {
+      after_[token[i]].assign(best.begin() + i * kBest, best.begin() + (i + 1) * kBest);
+    }
+  }
+
+ private:
+  static constexpr size_t kNodes = 64;
+
+  void propose(Tokens* token, Tokens* parent) const {
+    Tokens depth = {0};
+    for (size_t node = 0; node < token->size(); ++node) {
+      const auto known = after_.find((*token)[node]);
+      if (known == after_.end()) continue;
+      const int children = std::max(1, 4 >> depth[node]);
+      for (int i = 0; i < children && token->size() < kNodes; ++i) {
+        token->push_back(known->second[i]);
+        parent->push_back(static_cast<int32_t>(node));
+        depth.push_back(depth[node] + 1);
+      }
+    }
+  }
+
+  std::map<int32_t, Tokens> after_;
+};
+
+/** A draft model: gamma tokens, one after the other, with the noise of the target. */
+class DraftModel {
+ public:
+  DraftModel(espalier_context* ctx, const std::string& dir, const espalier_sampling& how)
+      : q_(ctx, dir), seq_(q_.create(how)) {}
+
+  Draft draft() {
+    return {
+        [this](const Tokens& text, Tokens* token, Tokens* parent) { propose(text, token, parent); },
+        {}};
+  }
+
+ private:
+  static constexpr int kGamma = 4;
+
+  void propose(const Tokens& text, Tokens* token, Tokens* parent) {
+    // What was accepted is in its cache; the rest of it goes.
+    size_t same = 0;
+    while (same < held_.size() && same + 1 < text.size() && held_[same] == text[same]) ++same;
+    ok(espalier_sequence_rollback(q_.session, seq_, static_cast<int32_t>(same)));
+    const Tokens rest(text.begin() + static_cast<int64_t>(same), text.end() - 1);
+    if (!rest.empty()) q_.prefill(seq_, rest, rest.size());
+    held_.assign(text.begin(), text.end() - 1);
+    for (int i = 0; i < kGamma; ++i) {
+      q_.forward(seq_, {token->back()}, {-1});
+      int32_t choice = 0, path = 0, accept_len = 0;
+      ok(espalier_session_verify(q_.session, &choice, &path, &accept_len));
+      ok(espalier_session_commit(q_.session, &path, &accept_len));
+      held_.push_back(token->back());
+      token->push_back(choice);
+      parent->push_back(i);
+    }
+  }
+
+  Decoder q_;
+  int32_t seq_;
+  Tokens held_;  // tokens whose KV is in the draft's cache
+};
 
 void check_same(const Text& got, const Text& want, const char* what) {
   CHECK_MSG(got.token == want.token, "%s: other tokens than in plain decoding", what);
@@ -169,37 +253,61 @@ double distance(const Logits& a, const Logits& b) {
   return std::sqrt(difference / size);
 }
 
-/** Plain and drafted decoding, greedy and sampled, on the emulated device; and the CPU's logits of the same text. */
-void check_model(const std::string& dir, const Tokens& prompt, int count, int nodes) {
-  Decoder device(espalier_test::create_emulated_context(), dir);
+/** The same text on the CPU, in one pass: the largest distance of the logits of a token. */
+double distance_from_cpu(
+    const std::string& dir, const Tokens& prompt, const Text& text, const espalier_sampling& how) {
   Decoder cpu(cpu_context(), dir);
+  const int32_t seq = cpu.create(how);
+  cpu.prefill(seq, prompt, prompt.size() - 1);
+  Tokens token{prompt.back()}, parent{-1};
+  for (size_t i = 0; i + 1 < text.token.size(); ++i) {
+    token.push_back(text.token[i]);
+    parent.push_back(static_cast<int32_t>(i));
+  }
+  cpu.forward(seq, token, parent);
+  double most = 0;
+  for (size_t i = 0; i < text.token.size(); ++i) {
+    most = std::max(most, distance(text.logits[i], cpu.logits(static_cast<int32_t>(i))));
+  }
+  return most;
+}
+
+/**
+ * Plain and drafted decoding, greedy and sampled, on the emulated device; and the CPU's logits of the same text. Drafts
+ * are trees of `nodes` around the text, or by token recycling and a draft model where there is one.
+ */
+void check_model(
+    const std::string& dir, const std::string& draft_dir, const Tokens& prompt, int count,
+    int nodes) {
+  Decoder device(espalier_test::create_emulated_context(), dir);
   for (const float temperature : {0.0f, 0.8f}) {
     const espalier_sampling how = sampled(temperature, 5);
-    const Text plain = decode(device, prompt, count, how, no_draft);
+    TokenRecycling recycling;
+    Draft learn;
+    learn.observe = [&](const Tokens& token, const Tokens& best) {
+      recycling.observe(token, best);
+    };
+    const Text plain = decode(device, prompt, count, how, learn);
     CHECK_EQ(plain.passes, count);
-    const Text drafted = decode(
-        device, prompt, count, how, around(plain.token, prompt.size(), nodes, device.vocab, 3));
-    check_same(drafted, plain, temperature == 0 ? "greedy" : "temperature 0.8");
-    CHECK_MSG(drafted.passes < count, "passes = %d, expected less than %d", drafted.passes, count);
-
-    // The same text on the CPU, in one pass.
-    const int32_t seq = cpu.create(how);
-    cpu.prefill(seq, prompt, prompt.size() - 1);
-    Tokens token{prompt.back()}, parent{-1};
-    for (int i = 0; i + 1 < count; ++i) {
-      token.push_back(plain.token[i]);
-      parent.push_back(i);
+    const auto check_draft = [&](const char* what, const Draft& draft) {
+      const Text drafted = decode(device, prompt, count, how, draft);
+      const std::string name =
+          std::string(what) + ", temperature " + (temperature == 0 ? "0" : "0.8");
+      check_same(drafted, plain, name.c_str());
+      CHECK_MSG(
+          drafted.passes < count, "%s: passes = %d, expected less than %d", name.c_str(),
+          drafted.passes, count);
+      std::printf("  %s: %d tokens in %d passes\n", name.c_str(), count, drafted.passes);
+    };
+    check_draft("a tree", around(plain.token, prompt.size(), nodes, device.vocab, 3));
+    if (!draft_dir.empty()) {
+      check_draft("token recycling", recycling.draft());
+      DraftModel model(espalier_test::create_emulated_context(), draft_dir, how);
+      check_draft("a draft model", model.draft());
     }
-    cpu.forward(seq, token, parent);
-    double most = 0;
-    for (int i = 0; i < count; ++i) {
-      most = std::max(most, distance(plain.logits[i], cpu.logits(i)));
-    }
-    std::printf(
-        "  temperature %.1f: %d tokens in %d passes of %d nodes; distance from the CPU %.1e\n",
-        temperature, count, drafted.passes, nodes + 1, most);
+    const double most = distance_from_cpu(dir, prompt, plain, how);
+    std::printf("  distance from the CPU %.1e\n", most);
     CHECK_MSG(most <= 1e-2, "distance from the CPU backend = %g, expected at most 1e-2", most);
-    cpu.destroy(seq);
   }
 }
 
@@ -216,14 +324,13 @@ TEST(a_random_model_decodes_and_drafts_change_nothing) {
     espalier_test::write_random_model(shape, folder.path());
     Tokens prompt;
     for (int i = 0; i < 70; ++i) prompt.push_back((i * 7 + i / 9) % shape.vocab);
-    check_model(folder.path(), prompt, 6, 15);
+    check_model(folder.path(), "", prompt, 6, 15);
   }
 }
 
 TEST(tiny_java_decodes_and_drafts_change_nothing) {
   Tokens prompt;
   for (int i = 0; i < 20; ++i) prompt.push_back(100 + i * 13);
-  check_model(kTinyJava.string(), prompt, 4, 63);
-  const auto counts = simt::emulated::counts();
-  std::printf("  %lld threads in all\n", static_cast<long long>(counts.threads));
+  check_model(
+      (kModels / "tiny-java").string(), (kModels / "tiny-java-draft").string(), prompt, 6, 63);
 }

@@ -568,6 +568,51 @@ TEST(equal_keys_give_the_mean_of_the_visible_values) {
   }
 }
 
+TEST(a_context_that_ends_in_the_first_tile_of_a_long_split_is_seen_whole) {
+  // From position 8192 on splits are longer than 512; here the last tile is the first of the first of them.
+  Random random(static_cast<uint32_t>(check::seed()));
+  Case c;
+  c.q_heads = 1;
+  std::vector<Tree> trees = {Tree(c, 8192 + 64 + 40, chain(1), random)};
+  Tree& t = trees[0];
+  std::fill(t.k.begin(), t.k.end(), 0.0f);
+  std::fill(t.v.begin(), t.v.end(), 0.0f);
+  for (int p = 8192; p < 8256; ++p) t.v[p * c.kv_dim() + p % c.head_dim] = 1;
+  const Floats out = run(c, trees, random);
+  const float want = 1.0f / static_cast<float>(t.kv_len + 1);
+  for (int d = 0; d < c.head_dim; ++d) CHECK_EQ(out[d], want);
+}
+
+TEST(keys_with_a_score_of_minus_infinity_have_no_weight) {
+  // All keys of the first tile, all of the first 32 of the tail, and some between.
+  Random random(static_cast<uint32_t>(check::seed()));
+  for (const Type type : {Type::kBf16, Type::kFp32}) {
+    Case c;
+    c.type = type;
+    std::vector<Tree> trees = {Tree(c, 150, chain(3), random)};
+    Tree& t = trees[0];
+    std::fill(t.k.begin(), t.k.end(), 0.0f);
+    std::fill(t.q.begin(), t.q.end(), 1.0f);
+    for (float& value : t.v) value = static_cast<float>(random() % 17) - 8;
+    const auto gone = [](int key) { return key < 96 || key == 120; };
+    for (int key = 0; key < t.kv_len; ++key) {
+      if (gone(key)) t.k[key * c.kv_dim()] = -std::numeric_limits<float>::infinity();
+    }
+    const Floats out = run(c, trees, random);
+    for (int node = 0; node < t.nodes(); ++node) {
+      for (int d = 0; d < c.head_dim; ++d) {
+        float sum = 0, num = 0;
+        for (const int key : t.keys_of(node, 0)) {
+          if (!gone(key)) sum += t.v[key * c.kv_dim() + d], ++num;
+        }
+        CHECK_MSG(
+            out[node * c.row_len() + d] == sum / num, "type %s, node %d: %g, mean %g",
+            type_name(type), node, out[node * c.row_len() + d], sum / num);
+      }
+    }
+  }
+}
+
 TEST(a_node_has_the_bits_of_the_same_token_decoded_alone) {
   Random random(static_cast<uint32_t>(check::seed()));
   // Prefixes on both sides of tile and split edges, for nodes in front of, at and behind them.

@@ -44,6 +44,13 @@ espalier_context* create_context(int num_threads) {
              : nullptr;
 }
 
+bool on_cpu() {
+  return replay_wanted() || std::strcmp(wanted(), "cpu") == 0 ||
+         std::strstr(wanted(), "cpu_library") != nullptr;
+}
+
+bool is_emulated() { return std::strstr(wanted(), "emulated_library") != nullptr; }
+
 int64_t num_replays() {
   return replay_wanted() ? static_cast<int64_t>(ReplayBackend::replays()) : -1;
 }

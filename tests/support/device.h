@@ -15,6 +15,15 @@ namespace espalier_test {
  */
 espalier_context* create_context(int num_threads);
 
+/**
+ * Whether the CPU backend computes. Others do not read the values of buffers to check them, and round activations to the
+ * type of 16-bit weights and caches, as matrix units do.
+ */
+bool on_cpu();
+
+/** Whether the device is emulated thread by thread: some ten thousand times as slow, so that a test does less. */
+bool is_emulated();
+
 /** Steps that were replayed instead of called, in this process; -1 when the device never does that. */
 int64_t num_replays();
 
