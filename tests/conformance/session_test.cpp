@@ -166,6 +166,8 @@ TEST(every_node_of_a_random_tree_has_the_bits_of_plain_decoding) {
   Session s(f);
   std::mt19937 rng(7);
   for (int prefix : {0, 1, 15, 16, 17, 31, 47, 64, 100}) {
+    // Plain decoding is a longer prompt here, and from 65 rows on a prompt may be summed in another order (ADR 0114).
+    if (!espalier_test::on_cpu() && prefix >= 64) continue;
     for (int nodes : {1, 2, 7, 8, 9, 16, 33, 64}) {
       const Tokens committed = random_tokens(rng, prefix, f.shape.vocab);
       const Tokens token = random_tokens(rng, nodes, f.shape.vocab),

@@ -191,7 +191,7 @@ MUTANTS = [
     ("attention/tree_attention", "tails of every other row", "  if (r >= num_rows) return;\n", "  if (r >= num_rows || r % 2 == 1) return;\n"),
     ("attention/tree_attention", "group of the first KV head", "of.first_head = of.kv_head * group_size + head_of_group;", "of.first_head = head_of_group;"),
     ("attention/tree_attention", "rows of two sequences as one", "args.row_seq[run.first_row + run.num_rows] == run.seq", "args.row_seq[run.first_row + run.num_rows] >= 0"),
-    ("gemm/gemm.h", "row of the weight past the last", "return {row < w.rows ? from : w.data, row < w.rows ? w.cols - col : 0};", "return {from, w.cols - col};"),
+    ("gemm/gemm.h", "row of the weight past the last", "return {row < w.rows ? from : w.data, row < w.rows ? w.cols - chunk * kChunkCols : 0};", "return {from, w.cols - chunk * kChunkCols};"),
     ("gemm/gemm.h", "block past the last column", "group * kBlockCols < cols);", "group * kBlockCols <= cols);"),
     ("gemm/gemm.h", "blocks of the first part for all", "    block -= blocks;\n", ""),
     ("gemm/gemm.h", "x past the last column", "if (col + half < view.k) {", "if (true) {"),
@@ -252,7 +252,7 @@ MUTANTS = [
 ]
 
 
-def run(command, cwd, timeout=300, environment=None):
+def run(command, cwd, timeout=1200, environment=None):
     return subprocess.run(
         command, shell=isinstance(command, str), cwd=cwd, capture_output=True, text=True, timeout=timeout,
         env={**os.environ, **(environment or {})})
@@ -312,7 +312,7 @@ def verdict_of(program, build, environment):
     """Tests one by one, until one fails: what it said; None when all pass."""
     for test in run([str(program), "--list"], build, environment=environment).stdout.split():
         try:
-            ran = run([str(program), test], build, environment=environment)
+            ran = run([str(program), test], build, timeout=300, environment=environment)
         except subprocess.TimeoutExpired:
             return f"{test} does not end"
         if ran.returncode != 0:
