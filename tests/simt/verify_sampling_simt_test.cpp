@@ -1,4 +1,5 @@
 // verify_sampling: the kernel equals the CPU backend for every scheme, tree and seed.
+#include <algorithm>
 #include <random>
 
 #include "check.h"
