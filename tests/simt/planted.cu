@@ -385,7 +385,7 @@ SIMT_DEVICE void multiply_ones(const float* x, float* out, ProductBug bug) {
   const int other = bug == ProductBug::kOfAnother && simt::warp() == 3 ? 64 : 0;
   const void* first = bug == ProductBug::kOfGlobal ? static_cast<const void*>(x) : ones + other;
   if (bug != ProductBug::kNotBegun) simt::begin_products();
-  simt::product_64x128x16<simt::Bf16>(  // BUG product_not_begun // BUG product_of_global // BUG product_of_another
+  simt::product_64x128x16<simt::Bf16>(  // BUG product_not_begun // BUG product_of_global // BUG product_of_another // BUG product_overwritten
       sum, simt::OperandMatrix(first, 128, 256), simt::OperandMatrix(ones, 128, 256));
   simt::commit_products();
   const auto one = simt::from_float<simt::Bf16>(1.0f);
