@@ -29,7 +29,7 @@ class EarlyExitTest {
   /** Does in each step what the method says, and compares. */
   private static final class Checked implements Drafter {
     private final int numLayers;
-    private final EarlyExit drafter;
+    private final Drafter drafter;
     private final ExitStatistics statistics;
     private final SelfDraft reference;
     private final Set<Integer> exits = new TreeSet<>();
@@ -38,9 +38,9 @@ class EarlyExitTest {
 
     Checked(Session session) {
       numLayers = session.model().info().numLayers();
-      drafter = new EarlyExit(LONGEST, numLayers);
+      drafter = EarlyExit.factory(LONGEST).create(session);
       statistics = new ExitStatistics(numLayers, LONGEST);
-      reference = new SelfDraft(LayerSet.first(1, numLayers));
+      reference = new SelfDraft(context -> LayerSet.first(statistics.exit(), numLayers));
     }
 
     @Override
@@ -50,7 +50,6 @@ class EarlyExitTest {
       int most = Math.min(context.maxDepth(), Double.isNaN(tau) ? statistics.length() : LONGEST);
       DraftTree expected = DraftTree.rootedAt(context.lastToken());
       boolean stopped = false;
-      reference.use(LayerSet.first(statistics.exit(), numLayers));
       for (int i = 0; i < most && !stopped; i++) {
         if (i == 0) {
           reference.begin(context);

@@ -37,13 +37,12 @@ class SelfDraftTest {
 
     ForcedExits(Session session) {
       numLayers = session.model().info().numLayers();
-      draft = new SelfDraft(LayerSet.first(1, numLayers));
+      draft = new SelfDraft(context -> LayerSet.first(1 + step++ % (numLayers - 1), numLayers));
     }
 
     @Override
     public DraftTree propose(Context context) {
       x.reset(context.lastToken());
-      draft.use(LayerSet.first(1 + step++ % (numLayers - 1), numLayers));
       for (int i = 0; i < Math.min(LENGTH, context.maxDepth()); i++) {
         if (i == 0) {
           draft.begin(context);
