@@ -10,7 +10,6 @@ import java.util.Arrays;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.atomic.AtomicReferenceArray;
-import org.espalier.internal.CacheDir;
 import org.jspecify.annotations.Nullable;
 
 /** Text to tokens and back, by a model folder's tokenizer.json. May be used from any thread. */

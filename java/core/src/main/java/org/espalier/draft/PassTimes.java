@@ -13,11 +13,11 @@ import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
 import java.util.Map;
+import org.espalier.CacheDir;
 import org.espalier.DeviceInfo;
 import org.espalier.Devices;
 import org.espalier.Model;
 import org.espalier.ModelOptions;
-import org.espalier.internal.CacheDir;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 

@@ -1,10 +1,10 @@
-package org.espalier.internal;
+package org.espalier;
 
 import java.nio.file.Path;
 
 /**
- * Where extracted files are kept: property {@code espalier.cache.dir}, else the user's cache
- * folder.
+ * Where the library keeps files of its own, what it extracted and measured: property {@code
+ * espalier.cache.dir}, else the user's cache folder.
  */
 public final class CacheDir {
   private CacheDir() {}
