@@ -77,6 +77,9 @@ public final class ParallelDrafts implements DrafterFactory {
 
   private static DraftChain await(Future<DraftChain> chain) {
     try {
+      if (Thread.interrupted()) { // get does not say so when the draft is there already
+        throw new InterruptedException();
+      }
       return chain.get();
     } catch (InterruptedException e) {
       Thread.currentThread().interrupt();
