@@ -107,14 +107,16 @@ void CpuBackend::skinny_gemm(const SkinnyGemmArgs& args) {
           packed_rows + m / kMaxRows * packed_len);
     }
   });
-  // Ranges of at least 128 K products, in whole tiles of every size (24 rows), but no larger than
-  // the scratch.
+  // Ranges in whole tiles of every size (24 rows), no larger than the scratch: of at least 128 K
+  // products, and large where every thread gets several, as the first rows of a range are not
+  // prefetched.
   constexpr int64_t kTile = 24;
   const int64_t products = args.m * k * (args.up.data == nullptr ? 1 : 2);
-  const int64_t rows = (int64_t{1} << 17) / (products + 1);
-  const int64_t grain = std::clamp(rows / kTile * kTile, kTile, kMaxRange);
+  const int64_t threads = pool_.num_threads();
   for (int32_t i = 0; i < args.num_parts; ++i) {
     const GemmPart& part = args.part[i];
+    const int64_t rows = std::max((int64_t{1} << 17) / (products + 1), part.w.n / (8 * threads));
+    const int64_t grain = std::clamp(rows / kTile * kTile, kTile, kMaxRange);
     pool_.parallel_for(args.m == 0 ? 0 : part.w.n, grain, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; n += kMaxRange)
         gemm_range(args, part, kernels, packed_rows, n, std::min(n + kMaxRange, end));

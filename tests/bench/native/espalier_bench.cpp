@@ -1,6 +1,7 @@
 // Times of the CPU ops next to their floor: bytes that must be read, at the speed of a plain
-// streaming read of the same threads in the same run. Cases take turns, one round after the other,
-// and medians are printed, so that a disturbance hits all alike.
+// streaming read of the same threads in the same run, or multiply-adds, at the speed of those of
+// registers alone, whichever takes longer. Cases take turns, one round after the other, and medians
+// are printed, so that a disturbance hits all alike.
 //
 // With one thread, --cpu-time counts the time of that thread and not the wall's.
 //
@@ -18,6 +19,13 @@
 
 #include "cpu/convert.h"
 #include "cpu/cpu_backend.h"
+#include "cpu/instructions.h"
+
+namespace espalier {
+constexpr int kMultiplyAdds = 192;
+}
+#define ESPALIER_KERNEL "bench/native/multiply_adds_kernel.h"
+#include "cpu/each_path.h"
 
 namespace {
 
@@ -39,7 +47,8 @@ double median(std::vector<double> v) {
 
 struct Case {
   std::string op, shape, type;
-  double bytes;  // that must be read; 0 where bytes do not bound it
+  double bytes;          // that must be read; 0 where bytes do not bound it
+  double multiply_adds;  // 0 where they do not bound it
   std::function<void()> run;
   std::vector<double> seconds;
 };
@@ -59,6 +68,15 @@ uint64_t read_all(ThreadPool& pool, const std::vector<uint16_t>& data) {
         total += sum[0][0] + sum[0][1] + sum[0][2] + sum[0][3];
       });
   return total;
+}
+
+/** The multiply-adds of a path of the CPU, `rounds` times kMultiplyAdds. */
+float multiply_adds(int64_t rounds) {
+#if defined(__x86_64__)
+  if (cpu_path() == Instructions::kAvx512) return avx512::multiply_adds(rounds);
+  if (cpu_path() == Instructions::kAvx2) return avx2::multiply_adds(rounds);
+#endif
+  return plain::multiply_adds(rounds);
 }
 
 class Bench {
@@ -85,14 +103,29 @@ class Bench {
         [this] { sink_ = read_all(pool_, weight_); });
   }
 
+  void add_multiply_adds() {
+    constexpr int64_t kRounds = 100000;
+    const int64_t threads = pool_.num_threads();
+    add(
+        "multiply-adds", "registers alone", "fp32", 0,
+        [this, threads] {
+          pool_.parallel_for(threads, 1, [this](int64_t, int64_t) {
+            if (multiply_adds(kRounds) == 0) sink_ = 0;
+          });
+        },
+        static_cast<double>(threads) * kRounds * kMultiplyAdds);
+  }
+
   void add_gemm(const char* name, int64_t m, int64_t n, int64_t k, bool gate) {
     SkinnyGemmArgs args;
     args.x = floats_.data();
     args.part[0] = {{weight_.data(), Type::kBf16, n, k}, {}, out_.data()};
     if (gate) args.up = {weight_.data() + n * k, Type::kBf16, n, k};
     args.m = m;
-    add(name, shape("m %lld, n %lld, k %lld", m, n, k), "bf16", 2.0 * n * k * (gate ? 2 : 1),
-        [this, args] { backend_->skinny_gemm(args); });
+    const double weights = static_cast<double>(n * k * (gate ? 2 : 1));
+    add(
+        name, shape("m %lld, n %lld, k %lld", m, n, k), "bf16", 2 * weights,
+        [this, args] { backend_->skinny_gemm(args); }, static_cast<double>(m) * weights);
   }
 
   void add_attention(int rows, int kv_len) {
@@ -173,7 +206,7 @@ class Bench {
   void run(int rounds, const std::vector<std::string>& wanted) {
     const auto is_wanted = [&](const Case& c) {
       const std::string name = c.op + " " + c.shape;
-      if (wanted.empty() || &c == &cases_[0]) return true;
+      if (wanted.empty() || &c < &cases_[2]) return true;
       return std::any_of(wanted.begin(), wanted.end(), [&](const std::string& w) {
         return name.find(w) != std::string::npos;
       });
@@ -192,15 +225,19 @@ class Bench {
       }
     }
     const double bandwidth = cases_[0].bytes / median(cases_[0].seconds);
+    const double peak = cases_[1].multiply_adds / median(cases_[1].seconds);
     std::printf(
-        "%d threads%s, %s, streaming read %.1f GB/s, median of %d rounds\n", pool_.num_threads(),
-        cpu_clock ? " (CPU time)" : "", cpu_instructions(), bandwidth / 1e9, rounds);
+        "%d threads%s, %s, streaming read %.1f GB/s, %.1f multiply-adds a ns, median of %d "
+        "rounds\n",
+        pool_.num_threads(), cpu_clock ? " (CPU time)" : "", cpu_instructions(), bandwidth / 1e9,
+        peak / 1e9, rounds);
     std::printf(
         "%-15s %-42s %-5s %10s %10s %8s\n", "op", "shape", "type", "time us", "floor us",
         "floor/time");
     for (const Case& c : cases_) {
       if (!is_wanted(c)) continue;
-      const double time = median(c.seconds), floor = c.bytes / bandwidth;
+      const double time = median(c.seconds);
+      const double floor = std::max(c.bytes / bandwidth, c.multiply_adds / peak);
       std::printf(
           "%-15s %-42s %-5s %10.1f %10.1f %7.0f%%\n", c.op.c_str(), c.shape.c_str(), c.type.c_str(),
           time * 1e6, floor * 1e6, 100 * floor / time);
@@ -210,8 +247,8 @@ class Bench {
  private:
   void add(
       const char* op, const std::string& shape, const char* type, double bytes,
-      std::function<void()> run) {
-    cases_.push_back({op, shape, type, bytes, std::move(run), {}});
+      std::function<void()> run, double multiply_adds = 0) {
+    cases_.push_back({op, shape, type, bytes, multiply_adds, std::move(run), {}});
   }
 
   template <class... Args>
@@ -262,6 +299,7 @@ int main(int argc, char** argv) {
   }
   Bench bench(threads);
   bench.add_streaming_read();
+  bench.add_multiply_adds();
   for (const int64_t m : {1, 2, 4, 8, 16, 64}) bench.add_gemm("skinny_gemm", m, 28672, 4096, false);
   for (const int64_t m : {1, 8}) bench.add_gemm("gated gemm", m, 14336, 4096, true);
   for (const int64_t m : {1, 8}) bench.add_gemm("skinny_gemm", m, 4096, 14336, false);
