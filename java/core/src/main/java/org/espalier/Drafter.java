@@ -60,6 +60,15 @@ public interface Drafter extends AutoCloseable {
     return false;
   }
 
+  /**
+   * Whether {@link #propose} may be called more than once before a step, the last tree being the
+   * one that is sent, at a cost that is nothing beside a pass of the target. So trees can be
+   * drafted just to see how far the text follows them.
+   */
+  default boolean mayBeAskedTwice() {
+    return false;
+  }
+
   /** The name in error messages. */
   default String describe() {
     return getClass().getName();

@@ -60,6 +60,9 @@ final class CompareCommand implements Callable<Integer> {
   private static final String PLAIN = "none";
   private static final int WARM_UP_TOKENS = 32;
 
+  /** Nanoseconds for each drafter, while its code is being compiled. */
+  private static final long WARM_UP_TIME = 500_000_000;
+
   @Spec private CommandSpec spec;
   @Mixin private ModelSource source;
 
@@ -220,7 +223,10 @@ final class CompareCommand implements Callable<Integer> {
     try (Contestants contestants =
         new Contestants(specs, sizes, options.withMaxNewTokens(tokens))) {
       for (Contestant contestant : contestants.all) {
-        generate(model, prompt, contestant.options);
+        long begin = System.nanoTime();
+        do {
+          generate(model, prompt, contestant.options);
+        } while (System.nanoTime() - begin < WARM_UP_TIME);
       }
     }
   }

@@ -38,7 +38,10 @@ public final class Aded implements Drafter {
   private final TriGramTable table;
   private final TriGramSearch search;
   private final DraftTree tree = DraftTree.rootedAt(0);
-  private boolean started;
+
+  /** Tokens of the text when it was last learned from. */
+  private int seen;
+
   private boolean closed;
 
   /**
@@ -95,9 +98,10 @@ public final class Aded implements Drafter {
     tree.reset(context.lastToken());
     int length = context.length();
     // T[(s_i, s_i+1)][s_i+2] += 0.04, at most 3, in the last 16 tokens; at first in the prompt.
-    int from = started ? Math.max(0, length - WINDOW) : 0;
-    started = true;
-    learn(table, context, from);
+    if (length > seen) {
+      learn(table, context, seen == 0 ? 0 : Math.max(0, length - WINDOW));
+      seen = length;
+    }
     if (length >= 2 && context.maxNodes() > 0 && context.maxDepth() > 0) {
       search.search(context.token(length - 2), context.token(length - 1), length);
       search.draft(tree, Math.min(MAX_NODES, context.maxNodes()), context.maxDepth());
@@ -109,6 +113,11 @@ public final class Aded implements Drafter {
     for (int i = from; i + 2 < s.length(); i++) {
       table.bump(TriGramTable.pair(s.token(i), s.token(i + 1)), s.token(i + 2), BUMP, CAP);
     }
+  }
+
+  @Override
+  public boolean mayBeAskedTwice() {
+    return true;
   }
 
   @Override

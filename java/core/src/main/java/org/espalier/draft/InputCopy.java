@@ -103,6 +103,11 @@ public final class InputCopy implements Drafter {
     return tree;
   }
 
+  @Override
+  public boolean mayBeAskedTwice() {
+    return true;
+  }
+
   /** Moves e along with what was emitted, until it differs from the source. */
   private int[] follow(Context o) {
     if (seen == 0) {

@@ -21,6 +21,10 @@ import org.jspecify.annotations.Nullable;
  * grows with the time that passes. Decoding is therefore slower than plain by at most that share, a
  * small credit at the beginning, and what a mistaken estimate costs until it is corrected.
  *
+ * <p>A drafter that may be asked twice is asked for a larger tree now and then which is not sent,
+ * see {@link #peek}. How far the text followed it tells the acceptance of all sizes, in plain steps
+ * too, so that trials are left to find out times.
+ *
  * <p>Drafters of one factory share what is learned. In a batch the first drafter leads: all use its
  * size, and its steps are timed.
  */
@@ -52,6 +56,14 @@ final class MeasuredSize implements TreeSize {
   /** Steps between two choices. */
   private static final int REVIEW = 8;
 
+  /** At first it is each step. */
+  private static final int FIRST_REVIEWS = 32;
+
+  /** Of the time, what trees that are not sent may cost, and plain steps for them at first. */
+  private static final double PEEK_SHARE = 0.005;
+
+  private static final double FIRST_PEEKS = 0.5;
+
   /** What is kept of older steps, in acceptance. */
   private static final double DECAY = 0.98;
 
@@ -59,7 +71,7 @@ final class MeasuredSize implements TreeSize {
   private static final double FORGET = 0.8;
 
   /** Steps that a size needs to be chosen, and draft tokens that are taken as rejected. */
-  private static final double LEAST_WEIGHT = 3;
+  private static final double LEAST_WEIGHT = 1.9;
 
   private static final double REJECTED = 0.5;
 
@@ -92,6 +104,10 @@ final class MeasuredSize implements TreeSize {
   private @Nullable Object leader;
 
   private double credit;
+  private double peekCredit;
+  private double peekNanos;
+  private boolean peeks;
+  private int firstReviews;
   private int firstSteps;
   private int trial = -1; // the size that is being tried
   private int next = -1; // the size that is tried next
@@ -137,33 +153,59 @@ final class MeasuredSize implements TreeSize {
     return TimeCurve.size(trial < 0 ? best : trial);
   }
 
+  /** As many nodes as a tree that pays could have, when they are more than those that are sent. */
+  @Override
+  public synchronized int peek(Object drafter, int allowed) {
+    peeks = true;
+    if (peekCredit < peekNanos) {
+      return 0;
+    }
+    int most = 0;
+    for (int i = 1; i < TimeCurve.numSizes() && canBeTried(i); i++) {
+      most = TimeCurve.size(i);
+    }
+    return most > allowed ? most : 0;
+  }
+
+  @Override
+  public synchronized void peeked(int allowed, int nodes, Verdict verdict, double itsNanos) {
+    peekCredit = Math.max(peekCredit - itsNanos, -FIRST_PEEKS * times.at(1));
+    peekNanos += NEWEST * (itsNanos - peekNanos);
+    learnAcceptance(allowed, nodes, verdict);
+  }
+
   @Override
   public synchronized void observe(
       Object drafter,
       int allowed,
       int nodes,
       boolean resumed,
+      boolean peeked,
       Verdict verdict,
       double itsNanos,
       double passNanos) {
-    learnAcceptance(allowed, nodes, verdict);
+    if (!peeked) {
+      learnAcceptance(allowed, nodes, verdict);
+    }
     if (drafter != leader) {
       return;
     }
     learnTimes(allowed, nodes, resumed, itsNanos, passNanos);
+    sum(best);
+    peekCredit = Math.min(peekCredit + PEEK_SHARE * itsNanos, nanos);
     if (firstSteps < FIRST_STEPS) {
+      peekCredit = firstSteps == 0 ? FIRST_PEEKS * nanos : peekCredit;
       if (++firstSteps == FIRST_STEPS) {
-        credit = FIRST_CREDIT * times.at(1);
+        credit = peeks && times.largest() > 1 ? 0 : FIRST_CREDIT * times.at(1);
         chooseNext(true);
       }
     } else if (trial < 0) {
-      sum(best);
       credit = Math.min(credit + SHARE * itsNanos, Math.max(price, MOST_CREDIT * nanos));
-      if (best > 0 && ++steps % REVIEW == 0) {
+      boolean isFirst = firstReviews < FIRST_REVIEWS && ++firstReviews > 0;
+      if ((best > 0 || peeks) && (++steps % REVIEW == 0 || isFirst)) {
         choose();
       }
     } else {
-      sum(best);
       trialTokens += verdict.acceptLen() + 1;
       trialNanos += itsNanos;
       double cost = itsNanos - (verdict.acceptLen() + 1) * nanos / tokens;
@@ -297,7 +339,7 @@ final class MeasuredSize implements TreeSize {
   private void chooseNext(boolean first) {
     int from = next;
     next = -1;
-    if (first) {
+    if (first && !peeks) {
       for (int i = 1; i < TimeCurve.numSizes() && canBeTried(i); i++) {
         if (isPowerOfTwo(i) && priceOf(i) <= credit) {
           next = i;
@@ -352,6 +394,9 @@ final class MeasuredSize implements TreeSize {
     sum(best);
     double rate = tokens / nanos;
     sum(i);
+    if (peeks) {
+      return TimeCurve.size(i) > times.largest() && tokens > rate * nanos;
+    }
     double hoped = 1;
     double most = 1;
     for (int node = 1; node < Math.min(TimeCurve.size(i), weight.length); node++) {

@@ -62,6 +62,11 @@ public final class PromptLookup implements Drafter {
     return tree;
   }
 
+  @Override
+  public boolean mayBeAskedTwice() {
+    return true;
+  }
+
   /** Where the draft is copied from; -1 when no key matches. */
   private int continuation(Context context) {
     int length = context.length();

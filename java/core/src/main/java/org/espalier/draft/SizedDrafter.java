@@ -1,5 +1,6 @@
 package org.espalier.draft;
 
+import java.util.ArrayDeque;
 import java.util.Optional;
 import org.espalier.Context;
 import org.espalier.DraftLaws;
@@ -22,9 +23,16 @@ import org.jspecify.annotations.Nullable;
 final class SizedDrafter implements Drafter {
   private final Drafter drafter;
   private final TreeSize size;
+  private final int mostNodes;
   private final DraftTree root = DraftTree.rootedAt(0);
   private final Budget budget = new Budget();
   private final boolean learnsFromPlainSteps;
+  private final boolean mayBeAskedTwice;
+
+  // Trees that were not sent, and that the text has not left yet; the others are for use again.
+  private final ArrayDeque<UnsentTree> unsent = new ArrayDeque<>();
+  private final ArrayDeque<UnsentTree> unused = new ArrayDeque<>();
+  private boolean peeked;
   private boolean asked;
   private boolean drafting;
   private boolean resumed;
@@ -33,26 +41,33 @@ final class SizedDrafter implements Drafter {
   private long began;
   private long proposed;
 
-  SizedDrafter(Drafter drafter, TreeSize size) {
+  /**
+   * A drafter with a size.
+   *
+   * @param mostNodes of a pass of the session
+   */
+  SizedDrafter(Drafter drafter, TreeSize size, int mostNodes) {
     this.drafter = drafter;
     this.size = size;
+    this.mostNodes = mostNodes;
     this.learnsFromPlainSteps = drafter.learnsFromPlainSteps();
+    this.mayBeAskedTwice = drafter.mayBeAskedTwice();
   }
 
   @Override
   public DraftTree propose(Context context) {
-    began = System.nanoTime();
     allowed = Math.min(size.next(this), context.maxNodes() + 1);
-    alone = context.maxNodes() + 1 == context.session().options().maxNodes();
+    if (mayBeAskedTwice) {
+      peek(context);
+    }
+    began = System.nanoTime();
+    alone = context.maxNodes() + 1 == mostNodes;
     resumed = !drafting;
     drafting = allowed > 1;
     asked = drafting || learnsFromPlainSteps;
     DraftTree tree = root;
     if (asked) {
-      budget.context = context;
-      budget.maxNodes = allowed - 1;
-      tree = drafter.propose(budget);
-      check(tree);
+      tree = ask(context, allowed);
     } else {
       root.reset(context.lastToken());
     }
@@ -60,15 +75,47 @@ final class SizedDrafter implements Drafter {
     return tree;
   }
 
-  private void check(@Nullable DraftTree tree) {
-    if (tree != null && tree.size() > allowed) {
+  private DraftTree ask(Context context, int nodes) {
+    budget.context = context;
+    budget.maxNodes = nodes - 1;
+    DraftTree tree = drafter.propose(budget);
+    check(tree, nodes);
+    return tree;
+  }
+
+  /** Drafts a larger tree than the one to be sent, to see what becomes of it. */
+  private void peek(Context context) {
+    for (int i = unsent.size(); i > 0; i--) {
+      UnsentTree tree = unsent.remove();
+      if (tree.follow(context)) {
+        tree.tell(size);
+        unused.add(tree);
+      } else {
+        unsent.add(tree);
+      }
+    }
+    int nodes = Math.min(size.peek(this, allowed), context.maxNodes() + 1);
+    peeked = nodes > allowed && context.maxDepth() > 0;
+    if (peeked) {
+      long begin = System.nanoTime();
+      DraftTree tree = ask(context, nodes);
+      if (tree != null) {
+        UnsentTree copy = unused.isEmpty() ? new UnsentTree() : unused.remove();
+        copy.copy(tree, context.length(), nodes, (double) (System.nanoTime() - begin));
+        unsent.add(copy);
+      }
+    }
+  }
+
+  private void check(@Nullable DraftTree tree, int nodes) {
+    if (tree != null && tree.size() > nodes) {
       throw new DrafterException(
           "drafter "
               + describe()
               + ": draft nodes = "
               + (tree.size() - 1)
               + ", expected at most "
-              + (allowed - 1)
+              + (nodes - 1)
               + ", see Context.maxNodes");
     }
   }
@@ -81,7 +128,7 @@ final class SizedDrafter implements Drafter {
     }
     double nanos = (double) (System.nanoTime() - began);
     double passNanos = alone ? (double) (passed - proposed) : 0;
-    size.observe(this, allowed, scores.numNodes(), resumed, verdict, nanos, passNanos);
+    size.observe(this, allowed, scores.numNodes(), resumed, peeked, verdict, nanos, passNanos);
   }
 
   @Override
@@ -107,6 +154,11 @@ final class SizedDrafter implements Drafter {
   @Override
   public boolean learnsFromPlainSteps() {
     return learnsFromPlainSteps;
+  }
+
+  @Override
+  public boolean mayBeAskedTwice() {
+    return mayBeAskedTwice;
   }
 
   @Override

@@ -77,7 +77,7 @@ public final class SizedTrees {
       if (nodes > session.options().maxNodes()) {
         throw outOfRange(String.valueOf(nodes), session.options().maxNodes());
       }
-      return new SizedDrafter(drafts.create(session), this);
+      return new SizedDrafter(drafts.create(session), this, session.options().maxNodes());
     }
 
     @Override
@@ -86,11 +86,20 @@ public final class SizedTrees {
     }
 
     @Override
+    public int peek(Object drafter, int allowed) {
+      return 0;
+    }
+
+    @Override
+    public void peeked(int allowed, int itsNodes, Verdict verdict, double nanos) {}
+
+    @Override
     public void observe(
         Object drafter,
         int allowed,
         int itsNodes,
         boolean resumed,
+        boolean peeked,
         Verdict verdict,
         double nanos,
         double passNanos) {}
@@ -124,7 +133,7 @@ public final class SizedTrees {
     public Drafter create(Session session) {
       Drafter drafter = drafts.create(session);
       try {
-        return new SizedDrafter(drafter, sizeFor(session));
+        return new SizedDrafter(drafter, sizeFor(session), session.options().maxNodes());
       } catch (RuntimeException e) {
         drafter.close();
         throw e;

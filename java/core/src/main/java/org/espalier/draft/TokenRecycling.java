@@ -88,6 +88,11 @@ public final class TokenRecycling implements Drafter {
   }
 
   @Override
+  public boolean mayBeAskedTwice() {
+    return true;
+  }
+
+  @Override
   public void observe(Verdict verdict, Scores scores) {
     int most = tree.size() * table.k();
     if (top.length < most) {

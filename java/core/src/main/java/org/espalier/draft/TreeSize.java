@@ -9,11 +9,28 @@ interface TreeSize {
   int next(Object drafter);
 
   /**
+   * Nodes that a drafter's tree may have which is not sent, before one of {@code allowed} nodes is;
+   * 0 for none. The drafter is one that may be asked twice.
+   */
+  int peek(Object drafter, int allowed);
+
+  /**
+   * Learns from a tree that was not sent.
+   *
+   * @param allowed nodes that it was allowed to have
+   * @param nodes that it had
+   * @param verdict what of it the text followed
+   * @param nanos that the tree cost
+   */
+  void peeked(int allowed, int nodes, Verdict verdict, double nanos);
+
+  /**
    * Learns from a step.
    *
    * @param allowed nodes that the tree was allowed to have
    * @param nodes that it had
    * @param resumed whether the step before was plain, or there was none
+   * @param peeked whether a larger tree tells more about the verdict later
    * @param nanos of the whole step
    * @param passNanos of the target's pass in it; 0 when other sequences were in the pass too
    */
@@ -22,6 +39,7 @@ interface TreeSize {
       int allowed,
       int nodes,
       boolean resumed,
+      boolean peeked,
       Verdict verdict,
       double nanos,
       double passNanos);

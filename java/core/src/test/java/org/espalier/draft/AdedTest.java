@@ -146,9 +146,12 @@ class AdedTest {
     TriGramTable table = drafter.learned();
     drafter.propose(new ListContext(64, 64, tokens));
     assertThat(table.weight(0, 1, 2)).isEqualTo(0.04f);
-    drafter.propose(new ListContext(64, 64, tokens));
-    assertThat(table.weight(23, 24, 25)).isEqualTo(0.04f);
-    assertThat(table.weight(24, 25, 26)).isEqualTo(0.08f);
+    drafter.propose(new ListContext(64, 64, tokens)); // the same text again is nothing new
+    assertThat(table.weight(37, 38, 39)).isEqualTo(0.04f);
+    int[] longer = Arrays.copyOf(tokens, 41);
+    drafter.propose(new ListContext(64, 64, longer));
+    assertThat(table.weight(24, 25, 26)).isEqualTo(0.04f);
+    assertThat(table.weight(25, 26, 27)).isEqualTo(0.08f);
   }
 
   @Test

@@ -51,6 +51,9 @@ class MeasuredSizeTest {
     long asked;
     boolean drafting;
 
+    /** Whether trees that are not sent are looked at. */
+    boolean peeks;
+
     World(long seed) {
       random = new Random(seed);
     }
@@ -85,7 +88,25 @@ class MeasuredSizeTest {
       boolean resumed = drafts && !drafting;
       drafting = drafts;
       Verdict verdict = Verdict.of(path, 0);
-      size.observe(drafter, allowed, nodes, resumed, verdict, t, pass.applyAsDouble(nodes));
+      int peek = peeks ? size.peek(drafter, allowed) : 0;
+      boolean peeked = peek > allowed;
+      double passNanos = pass.applyAsDouble(nodes);
+      size.observe(drafter, allowed, nodes, resumed, peeked, verdict, t, passNanos);
+      if (peeked) {
+        peek(size, peek, finds ? Math.min(peek, longest) : 1, nodes, accepted);
+      }
+    }
+
+    private void peek(TreeSize size, int allowed, int nodes, int sent, int acceptedOfSent) {
+      int accepted = acceptedOfSent;
+      while (accepted >= sent - 1 && accepted + 1 < nodes && random.nextDouble() < alpha) {
+        accepted++;
+      }
+      int[] path = new int[accepted];
+      Arrays.setAll(path, i -> i + 1);
+      double cost = 0.01 * PLAIN;
+      nanos += cost;
+      size.peeked(allowed, nodes, Verdict.of(path, 0), cost);
     }
 
     /** Nanoseconds for each token until so many more are there. */
@@ -179,6 +200,25 @@ class MeasuredSizeTest {
         sum += world.run(unknown(), 10000) / world.bestFixed();
       }
       assertThat(sum / 20).isLessThan(1.05);
+    }
+  }
+
+  /** Within 1000 tokens, with known times: trees that are not sent tell the acceptance. */
+  @ParameterizedTest
+  @ValueSource(doubles = {0.1, 0.3, 0.6, 0.8})
+  void treesThatAreNotSentSpareTrials(double alpha) {
+    for (IntToDoubleFunction pass :
+        List.<IntToDoubleFunction>of(
+            MeasuredSizeTest::boundByMemory,
+            MeasuredSizeTest::inTiles,
+            MeasuredSizeTest::boundByArithmetic)) {
+      double sum = 0;
+      for (long seed = 1; seed <= 50; seed++) {
+        World world = new World(seed).with(pass, alpha);
+        world.peeks = true;
+        sum += world.run(new MeasuredSize(known(pass), MOST_NODES), 1000) / world.bestFixed();
+      }
+      assertThat(sum / 50).isLessThan(1.05);
     }
   }
 
