@@ -5,7 +5,7 @@ set_property(CACHE ESPALIER_CUDA PROPERTY STRINGS auto system fetch off)
 # A cubin runs on its architecture and on later ones of the same generation; PTX of the last is for cards yet to come.
 set(ESPALIER_CUDA_ARCHITECTURES "80-real;86-real;89-real;90a-real;100-real;120" CACHE STRING
     "architectures of libespalier_cuda, as CMAKE_CUDA_ARCHITECTURES takes them")
-option(ESPALIER_CUTLASS "fetch the CUTLASS headers, for kernels that are built on them" OFF)
+option(ESPALIER_CUTLASS "fetch the CUTLASS headers, for products of CUTLASS beside ours in gpu_bench" OFF)
 set(espalier_least_toolkit 12.8)  # the first that knows sm_100 and sm_120
 
 set(ESPALIER_CUDA_FOUND FALSE)
@@ -81,5 +81,6 @@ endif()
 if(ESPALIER_CUTLASS)
   espalier_fetch(cutlass-requirements.txt folder)
   add_library(espalier_cutlass INTERFACE)
-  target_include_directories(espalier_cutlass SYSTEM INTERFACE ${folder}/cutlass_library/source/include)
+  target_include_directories(
+    espalier_cutlass SYSTEM INTERFACE ${folder}/cutlass_library/source/include ${folder}/cutlass_library/source/tools/util/include)
 endif()

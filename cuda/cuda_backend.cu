@@ -63,6 +63,7 @@ class CudaBackend final : public Backend {
     simt::destroy_stream(stream_);
   }
 
+  simt::Stream stream() const { return stream_; }
   int32_t kind() const override { return ESPALIER_CUDA; }
   Failure take_failure() override { return std::exchange(failure_, {}); }
 
@@ -345,8 +346,10 @@ class CudaBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cuda_backend(int device) {
-  return std::make_unique<CudaBackend>(device);
+std::unique_ptr<Backend> make_cuda_backend(int device, CUstream_st** stream) {
+  auto backend = std::make_unique<CudaBackend>(device);
+  if (stream != nullptr) *stream = backend->stream();
+  return backend;
 }
 
 }  // namespace espalier

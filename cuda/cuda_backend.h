@@ -6,13 +6,16 @@
 
 #include "ops/ops.h"
 
+struct CUstream_st;  // a cudaStream_t points to one
+
 namespace espalier {
 
 /**
  * The backend of a device. Of its own methods none throws: a failure is kept for take_failure, because the caller may
  * have another C++ runtime. This function throws, so the library's entry point catches.
+ * `stream`, where given, becomes the stream that the ops run on.
  */
-std::unique_ptr<Backend> make_cuda_backend(int device);
+std::unique_ptr<Backend> make_cuda_backend(int device, CUstream_st** stream = nullptr);
 
 }  // namespace espalier
 

@@ -21,6 +21,10 @@ void for_each_order(Body&& body) {
   for (const NamedOrder& each : kOrders) {
     set_order(each.order, check::seed());
     body(each.name);
+#ifdef ESPALIER_ON_HARDWARE
+    // There the orders are names alone: tests/gpu/run --quick wants one.
+    if (std::getenv("ESPALIER_TEST_QUICK") != nullptr) break;
+#endif
   }
 }
 

@@ -87,8 +87,9 @@ TEST(every_planted_bug_is_caught) {
     }
   }
   std::printf(
-      "  %d reports, %d left to AddressSanitizer, %d not to be seen in this build\n", caught,
-      left_to_asan, unseen);
+      "planted bugs: %zu, %d left to AddressSanitizer, %d not to be seen in this build; %d "
+      "reports\n",
+      planted().size(), left_to_asan, unseen, caught);
 }
 
 TEST(clean_siblings_run_without_a_word) {

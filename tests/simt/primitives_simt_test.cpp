@@ -86,6 +86,35 @@ TEST(mma_puts_each_element_where_the_layout_says) {
   }
 }
 
+// Tokens are the columns: a kernel pads their number to 8, and a token stands at another column in another batch.
+TEST(mma_gives_a_column_the_same_bits_at_any_place_and_in_any_company) {
+  for (const bool bf16 : {true, false}) {
+    const auto a = random_values(256, check::seed()), column = random_values(16, check::seed() + 1);
+    const auto others = random_values(128, check::seed() + 2),
+               c = random_values(16, check::seed() + 3);
+    std::vector<float> alone;
+    for (int at = 0; at < 8; ++at) {
+      for (const char* beside : {"padding", "others", "NaN"}) {
+        std::vector<float> b(128, 0.0f), sum(128, 0.0f);
+        if (beside[0] == 'o') b = others;
+        if (beside[0] == 'N') b.assign(128, std::nanf(""));
+        for (int k = 0; k < 16; ++k) b[k * 8 + at] = column[k];
+        for (int row = 0; row < 16; ++row) sum[row * 8 + at] = c[row];
+        const auto on_a = Buffer<float>::input("a", a), on_b = Buffer<float>::input("b", b);
+        const Buffer<float> on_c("c", sum);
+        run_mma(on_a.data(), on_b.data(), on_c.data(), bf16, at % 2 == 0);
+        const auto values = on_c.values();
+        std::vector<float> got;
+        for (int row = 0; row < 16; ++row) got.push_back(values[row * 8 + at]);
+        if (alone.empty()) alone = got;
+        CHECK_MSG(
+            std::memcmp(got.data(), alone.data(), 16 * sizeof(float)) == 0,
+            "%s, column %d beside %s", bf16 ? "bf16" : "fp16", at, beside);
+      }
+    }
+  }
+}
+
 TEST(product_is_the_matrix_product_within_the_error_of_sixteen_sums) {
   for (const bool bf16 : {true, false}) {
     for_each_order([&](const char* order) {

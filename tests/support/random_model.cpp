@@ -1,7 +1,7 @@
 // Writes a model folder of random weights, for benchmarks of time; text and acceptance of such a model mean nothing.
 //
 //   random_model DIR [--layers 2] [--hidden 40] [--intermediate 72] [--q-heads 4] [--kv-heads 2] [--head-dim 16]
-//                [--vocab 61] [--positions 256] [--seed 1] [--tokenizer tokenizer.json]
+//                [--vocab 61] [--positions 256] [--seed 1] [--untied 1] [--tokenizer tokenizer.json]
 #include "support/random_model.h"
 
 #include <cstdlib>
@@ -9,12 +9,13 @@
 
 int main(int argc, char** argv) {
   espalier_test::RandomModel m;
-  int seed = 1;
+  int seed = 1, untied = 0;
   std::string tokenizer;
   const std::map<std::string, int*> options = {
       {"--layers", &m.layers},   {"--hidden", &m.hidden},     {"--intermediate", &m.intermediate},
       {"--q-heads", &m.q_heads}, {"--kv-heads", &m.kv_heads}, {"--head-dim", &m.head_dim},
-      {"--vocab", &m.vocab},     {"--seed", &seed},           {"--positions", &m.max_positions}};
+      {"--vocab", &m.vocab},     {"--seed", &seed},           {"--positions", &m.max_positions},
+      {"--untied", &untied}};
   if (argc < 2 || argv[1][0] == '-') {
     std::fprintf(stderr, "usage: random_model DIR [--layers N] ... [--tokenizer tokenizer.json]\n");
     return 2;
@@ -33,6 +34,7 @@ int main(int argc, char** argv) {
     }
   }
   m.seed = static_cast<uint64_t>(seed);
+  m.tied = untied == 0;
   const std::string dir = argv[1];
   std::error_code failed;
   std::filesystem::create_directories(dir, failed);

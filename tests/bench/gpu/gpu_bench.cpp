@@ -1,47 +1,140 @@
-// Times of the CUDA backend's ops next to their floors, on the first GPU.
+// Times of the CUDA ops on the first GPU, and of cuBLAS and CUTLASS where they are; prints the record of the run (record.h).
 //
-//   gpu_bench [--quick] [--peers FILE]     FILE: what peers.py printed
+//   gpu_bench [--quick] | tests/bench/gpu/table.py -
+//
+// Exit codes: 0, 1 where a case failed that should have run, 2 bad usage, 77 no GPU
+#include <cuda_runtime.h>
+
 #include <cstdio>
 #include <cstring>
-#include <fstream>
+#include <stdexcept>
 
 #include "cases.h"
+#include "cublas.h"
 #include "cuda_backend.h"
 #include "simt/runtime.h"
+#ifdef ESPALIER_WITH_CUTLASS
+#include "cutlass_peer.h"
+#endif
+
+namespace {
+
+using namespace espalier_bench;
+
+/** Events on the stream: the device's own clock, without what the host does. */
+class EventTimer final : public Timer {
+ public:
+  explicit EventTimer(cudaStream_t stream) : stream_(stream) {
+    simt::require(cudaEventCreate(&begin_), "cudaEventCreate");
+    simt::require(cudaEventCreate(&end_), "cudaEventCreate");
+  }
+  ~EventTimer() override {
+    cudaEventDestroy(begin_);
+    cudaEventDestroy(end_);
+  }
+  void begin() override { simt::require(cudaEventRecord(begin_, stream_), "cudaEventRecord"); }
+  void end() override { simt::require(cudaEventRecord(end_, stream_), "cudaEventRecord"); }
+  double seconds() override {
+    simt::require(cudaEventSynchronize(end_), "cudaEventSynchronize");
+    float ms = 0;
+    simt::require(cudaEventElapsedTime(&ms, begin_, end_), "cudaEventElapsedTime");
+    return ms / 1e3;
+  }
+
+ private:
+  cudaStream_t stream_;
+  cudaEvent_t begin_, end_;
+};
+
+void print(const Line& line) {
+  std::printf("%s\n", line.str().c_str());
+  std::fflush(stdout);  // what is measured is not lost by what comes
+}
+
+void missing(const char* peer, const std::string& why) {
+  print(Line().text("peer", peer).text("why", why));
+}
+
+constexpr size_t kPeerWorkspace = size_t{32} << 20;
+
+int run(bool quick) {
+  cudaStream_t stream = nullptr;
+  const auto backend = espalier::make_cuda_backend(0, &stream);
+  const simt::DeviceProperties card = simt::properties_of(0);
+  size_t available = 0, total = 0;
+  simt::require(cudaMemGetInfo(&available, &total), "cudaMemGetInfo");
+  int driver = 0;
+  simt::require(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
+  print(
+      Line()
+          .text("card", card.name)
+          .text("capability", std::to_string(card.major) + "." + std::to_string(card.minor))
+          .count("sms", card.num_sms)
+          .count("memory_bytes", static_cast<int64_t>(total))
+          .count("free_bytes", static_cast<int64_t>(available))
+          .text(
+              "driver_for",
+              "CUDA " + std::to_string(driver / 1000) + "." + std::to_string(driver % 1000 / 10)));
+
+  std::vector<GemmPeer> peers;
+  void* workspace = backend->allocate(kPeerWorkspace);
+  std::string why;
+  const auto cublas =
+      CuBlas::find({ESPALIER_TOOLKIT_LIBRARIES}, stream, workspace, kPeerWorkspace, &why);
+  if (cublas != nullptr) {
+    peers.push_back({"cuBLAS", [&](auto... args) { return cublas->multiply(args...); }});
+  } else {
+    missing("cuBLAS", why);
+  }
+#ifdef ESPALIER_WITH_CUTLASS
+  auto* multiply = cutlass_sm80_multiply;
+#ifdef ESPALIER_WITH_CUTLASS_SM90
+  if (card.major == 9 && card.minor == 0) multiply = cutlass_sm90_multiply;
+#endif
+  peers.push_back({"CUTLASS", [&, multiply](auto... args) {
+                     return multiply(args..., workspace, kPeerWorkspace, stream);
+                   }});
+#else
+  missing("CUTLASS", "built without its headers; ESPALIER_CUTLASS=ON takes them from a wheel");
+#endif
+
+  EventTimer timer(stream);
+  // Some is for what ops and graphs take on their way.
+  Bench bench(*backend, timer, limits(quick, available - available / 8), [](const Row& row) {
+    std::printf("%s\n", line_of(row).c_str());
+    std::fflush(stdout);
+  });
+  std::erase_if(peers, [&](const GemmPeer& peer) {
+    const std::string wrong = why_wrong(bench, peer);
+    if (!wrong.empty()) missing(peer.name.c_str(), wrong);
+    return !wrong.empty();
+  });
+  Cases cases(bench, llama_8b(quick), peers);
+  const Line bits = cases.bits_of_rows();
+  print(bits);
+  cases.run_all();
+  backend->release(workspace);
+  return bench.failed() || bits.has_failed() ? 1 : 0;
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
-  bool quick = false;
-  const char* peers = nullptr;
-  for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--quick") == 0) {
-      quick = true;
-    } else if (std::strcmp(argv[i], "--peers") == 0 && i + 1 < argc) {
-      peers = argv[++i];
-    } else {
-      std::fprintf(
-          stderr, "gpu_bench: argument = '%s', expected --quick or --peers FILE\n", argv[i]);
-      return 2;
-    }
+  const bool quick = argc == 2 && std::strcmp(argv[1], "--quick") == 0;
+  if (argc > 1 && !quick) {
+    std::fprintf(stderr, "gpu_bench: argument = '%s', expected --quick\n", argv[argc - 1]);
+    return 2;
   }
   try {
     if (simt::num_devices() == 0) throw std::runtime_error("no NVIDIA GPU found");
   } catch (const std::exception& e) {
-    std::printf("skipped: %s\n", e.what());
+    std::fprintf(stderr, "skipped: %s\n", e.what());
     return 77;
   }
-  const auto backend = espalier::make_cuda_backend(0);
-  const simt::DeviceProperties card = simt::properties_of(0);
-  espalier_bench::Cases cases(*backend, espalier_bench::llama_8b(quick));
-  const double speed = cases.copy_speed();
-  cases.run_all();
-  std::printf(
-      "%s, sm_%d%d, %d SMs, copy %.0f GB/s read and written\n", card.name.c_str(), card.major,
-      card.minor, card.num_sms, speed / 1e9);
-  std::vector<espalier_bench::Row> rows = cases.rows();
-  if (peers != nullptr) {
-    std::ifstream in(peers);
-    espalier_bench::read_peers(in, &rows);
+  try {
+    return run(quick);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "gpu_bench: %s\n", e.what());
+    return 1;
   }
-  espalier_bench::print_table(rows, speed);
-  return 0;
 }

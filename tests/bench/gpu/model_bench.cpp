@@ -1,18 +1,28 @@
-// Time of a model's passes: plain decoding, and trees of 16 and 64 nodes relative to it, after a prompt of the given length. The
-// device is that of ESPALIER_TEST_DEVICE (tests/support/device.h). Weights may be random: the time is the same.
+// Time of a model's passes: its prompt, plain decoding, and trees of 16 and 64 nodes behind it. Prints lines of a record
+// (record.h). The device is that of ESPALIER_TEST_DEVICE (tests/support/device.h). Weights may be random: the time is the same.
 //
-//   model_bench DIR [--context 1024] [--passes 32]
+//   model_bench DIR [--context 1024] [--passes 32] | tests/bench/gpu/table.py -
+//
+// Times are the wall's, from the call to the accepted tokens: what a step of decoding waits for.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <stdexcept>
 #include <vector>
 
 #include "espalier.h"
+#include "model/config.h"
+#include "record.h"
 #include "support/device.h"
 
 namespace {
+
+using espalier_bench::line_of;
+using espalier_bench::Row;
+using Clock = std::chrono::steady_clock;
 
 void ok(espalier_status status) {
   if (status == ESPALIER_OK) return;
@@ -20,9 +30,12 @@ void ok(espalier_status status) {
   std::exit(1);
 }
 
-/** Median seconds of a pass over a binary tree and its commit of node 0, choices read back: what a step waits for. */
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+/** Median seconds of a pass over a binary tree and its commit of node 0, choices read back. */
 double pass_seconds(espalier_session* session, int32_t seq, int nodes, int passes) {
-  using Clock = std::chrono::steady_clock;
   std::vector<int32_t> token(nodes), parent(nodes), choice(nodes), path(nodes);
   for (int i = 0; i < nodes; ++i) token[i] = 1 + i % 50, parent[i] = i == 0 ? -1 : (i - 1) / 2;
   const int32_t begin[] = {0, nodes};
@@ -34,19 +47,120 @@ double pass_seconds(espalier_session* session, int32_t seq, int nodes, int passe
     ok(espalier_session_verify(session, choice.data(), path.data(), &accept_len));
     accept_len = 0;
     ok(espalier_session_commit(session, path.data(), &accept_len));
-    if (i >= 0) seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    if (i >= 0) seconds.push_back(seconds_since(start));
   }
   std::nth_element(seconds.begin(), seconds.begin() + passes / 2, seconds.end());
   return seconds[passes / 2];
 }
 
+/** Memory of the device under test; 0 when it does not say. */
+double device_memory() {
+  const int32_t kind = espalier_test::on_cpu() ? ESPALIER_CPU : ESPALIER_CUDA;
+  espalier_device_info info{};
+  info.size = sizeof info;
+  for (int32_t i = 0; i < espalier_device_count(); ++i) {
+    if (espalier_device_describe(i, &info) == ESPALIER_OK && info.kind == kind && info.available) {
+      return static_cast<double>(info.memory_bytes);
+    }
+  }
+  return 0;
+}
+
+double weight_bytes(const std::string& dir) {
+  double bytes = 0;
+  for (const auto& file : std::filesystem::directory_iterator(dir)) {
+    if (file.path().extension() == ".safetensors") bytes += static_cast<double>(file.file_size());
+  }
+  return bytes;
+}
+
+struct Run {
+  std::string dir, name;
+  int context = 1024, passes = 32;
+  int32_t pages() const { return (context + 4 * (passes + 3) + 128) / 16 + 2; }
+};
+
+/** Asks the device before its memory is taken: whether the model and its cache have room. */
+bool fits(const Run& run, const Row& first) {
+  const espalier::ModelConfig config = espalier::read_config(run.dir);
+  const double token_bytes =
+      4.0 * config.num_layers * config.num_kv_heads * config.head_dim;  // K and V of 16 bits
+  const double wanted = weight_bytes(run.dir) + token_bytes * 16 * run.pages() + 0.5e9;
+  const double there = device_memory();
+  if (wanted <= there) return true;
+  char why[100];
+  std::snprintf(
+      why, sizeof why, "left out: wants %.1f GB, the device has %.1f", wanted / 1e9, there / 1e9);
+  Row row = first;
+  row.why = why;
+  std::printf("%s\n", line_of(row).c_str());
+  return false;
+}
+
+void measure(const Run& run) {
+  espalier_context* ctx = espalier_test::create_context(0);
+  if (ctx == nullptr) ok(ESPALIER_UNAVAILABLE);
+  const auto row_of = [&](int nodes) {
+    return Row{"model", run.name, {{"context", run.context}, {"nodes", nodes}}};
+  };
+  if (!fits(run, row_of(1))) return espalier_context_destroy(ctx);
+  espalier_model* model = nullptr;
+  ok(espalier_model_load(ctx, run.dir.c_str(), &model));
+  espalier_model_info info{};
+  info.size = sizeof info;
+  ok(espalier_model_describe(model, &info));
+  espalier_session_options options{};
+  options.size = sizeof options;
+  options.num_pages = run.pages();
+  espalier_session* session = nullptr;
+  ok(espalier_session_create(ctx, model, &options, &session));
+
+  const double table = static_cast<double>(info.vocab) * info.hidden;
+  const double parameters = static_cast<double>(info.num_parameters);
+  const double multiplied = parameters - (info.tied_embeddings != 0 ? 0 : table);
+  const double each = static_cast<double>(info.weight_bytes) / parameters;
+  const auto print = [&](Row row, double tokens, double keys, double seconds) {
+    row.bytes = multiplied * each + keys * static_cast<double>(info.kv_elements_per_token) * each;
+    row.flops = 2 * multiplied * tokens;
+    row.seconds = seconds;
+    std::printf("%s\n", line_of(row).c_str());
+    std::fflush(stdout);
+  };
+  const std::vector<int32_t> prompt(run.context, 1);
+  int32_t seq = 0;
+  double seconds = 0;
+  for (int i = 0; i < 2; ++i) {  // the first one warms up
+    if (i > 0) ok(espalier_sequence_destroy(session, seq));
+    ok(espalier_sequence_create(session, &seq));
+    const auto start = Clock::now();
+    ok(espalier_session_prefill(session, seq, prompt.data(), run.context));
+    ok(espalier_synchronize(ctx));
+    seconds = seconds_since(start);
+  }
+  Row of_prompt{"model", run.name, {{"prompt", run.context}}};
+  of_prompt.more = {{"nodes", 0}, {"tokens", run.context}};
+  print(of_prompt, run.context, 0, seconds);
+  for (const int nodes : {1, 16, 64}) {
+    print(row_of(nodes), nodes, run.context, pass_seconds(session, seq, nodes, run.passes));
+  }
+  espalier_session_destroy(session);
+  espalier_model_destroy(model);
+  espalier_context_destroy(ctx);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  int context = 1024, passes = 32;
+  if (argc < 2 || argc % 2 != 0) {
+    std::fprintf(stderr, "usage: model_bench DIR [--context N] [--passes N]\n");
+    return 2;
+  }
+  Run run;
+  run.dir = argv[1];
+  run.name = std::filesystem::absolute(run.dir).lexically_normal().filename().string();
   for (int i = 2; i + 1 < argc; i += 2) {
-    int* option = std::strcmp(argv[i], "--context") == 0  ? &context
-                  : std::strcmp(argv[i], "--passes") == 0 ? &passes
+    int* option = std::strcmp(argv[i], "--context") == 0  ? &run.context
+                  : std::strcmp(argv[i], "--passes") == 0 ? &run.passes
                                                           : nullptr;
     if (option == nullptr || std::atoi(argv[i + 1]) <= 0) {
       std::fprintf(
@@ -56,36 +170,11 @@ int main(int argc, char** argv) {
     }
     *option = std::atoi(argv[i + 1]);
   }
-  if (argc < 2 || argc % 2 != 0) {
-    std::fprintf(stderr, "usage: model_bench DIR [--context N] [--passes N]\n");
-    return 2;
+  try {
+    measure(run);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "model_bench: %s\n", e.what());
+    return 1;
   }
-  espalier_context* ctx = espalier_test::create_context(0);
-  if (ctx == nullptr) ok(ESPALIER_UNAVAILABLE);
-  espalier_model* model = nullptr;
-  ok(espalier_model_load(ctx, argv[1], &model));
-  espalier_model_info info{};
-  info.size = sizeof info;
-  ok(espalier_model_describe(model, &info));
-  espalier_session_options options{};
-  options.size = sizeof options;
-  options.num_pages = (context + 4 * (passes + 3) + 128) / 16 + 2;
-  espalier_session* session = nullptr;
-  ok(espalier_session_create(ctx, model, &options, &session));
-  int32_t seq = 0;
-  ok(espalier_sequence_create(session, &seq));
-  ok(espalier_session_prefill(session, seq, std::vector<int32_t>(context, 1).data(), context));
-  const double plain = pass_seconds(session, seq, 1, passes);
-  std::printf(
-      "%.2f G parameters, context %d: plain %.2f ms, %.1f tokens/s, %.0f GB/s of weights\n",
-      static_cast<double>(info.num_parameters) / 1e9, context, plain * 1e3, 1 / plain,
-      static_cast<double>(info.weight_bytes) / plain / 1e9);
-  for (const int nodes : {16, 64}) {
-    const double tree = pass_seconds(session, seq, nodes, passes);
-    std::printf("%d nodes: %.2f ms, %.2f x plain\n", nodes, tree * 1e3, tree / plain);
-  }
-  espalier_session_destroy(session);
-  espalier_model_destroy(model);
-  espalier_context_destroy(ctx);
   return 0;
 }
