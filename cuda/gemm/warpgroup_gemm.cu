@@ -109,7 +109,7 @@ SIMT_DEVICE void multiply_stage(
     for (int tile = 0; tile < kTilesOfGroup; ++tile) {
       const simt::OperandMatrix a(
           weights + tile * kTileBlocks * kPiece + at, kChunkBytes, kPieceBytes);
-      simt::product_64x128x16<T>(sum[tile], a, b);
+      simt::warpgroup_product<T>(sum[tile], a, b);
     }
   }
   simt::commit_products();
@@ -136,11 +136,11 @@ SIMT_DEVICE void multiply_stages(
       if (simt::lane() == 0) barriers.empty[(n - 1) % kStages].arrive();
     }
   }
-  simt::wait_products<0>();
+  simt::wait_products<0>(sum[0], sum[1]);
   if (groups % kStageGroups != 0) {
     barriers.full[whole % kStages].wait(static_cast<int>(whole / kStages) % 2);
     multiply_stage<T, 1>(weights(whole), x(whole), sum);
-    simt::wait_products<0>();
+    simt::wait_products<0>(sum[0], sum[1]);
   }
 }
 

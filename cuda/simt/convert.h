@@ -3,6 +3,7 @@
 #define ESPALIER_SIMT_CONVERT_H
 
 #include <bit>
+#include <type_traits>
 
 #include "simt/target.h"
 
@@ -74,6 +75,22 @@ SIMT_DEVICE Fp16 from_float<Fp16>(float x) {
 template <class T>
 SIMT_DEVICE uint32_t pack(T low, T high) {
   return low.bits | static_cast<uint32_t>(high.bits) << 16;
+}
+
+/** The same of two floats. */
+template <class T>
+SIMT_DEVICE uint32_t pack_rounded(float low, float high) {
+#ifdef __CUDACC__
+  uint32_t bits;
+  if constexpr (std::is_same_v<T, Bf16>) {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+  } else {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+  }
+  return bits;
+#else
+  return pack(from_float<T>(low), from_float<T>(high));
+#endif
 }
 
 }  // namespace simt

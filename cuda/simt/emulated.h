@@ -43,8 +43,17 @@ struct Operand {
   const void* first;
   int bytes_along_k, bytes_along_rows;
 };
+/** The sums of one. */
+struct Sums {
+  float* c;
+  int columns;
+  bool add, bf16;
+};
+void publish_shared();
 void begin_products();
-void product(float* c, int columns, const Operand& a, const Operand& b, bool bf16);
+void product(const Sums& sums, const Operand& a, const Operand& b);
+/** a: a fragment's registers; b's chunks are turned. */
+void product(const Sums& sums, const uint32_t* a, const Operand& b);
 void commit_products();
 void wait_products(int pending_groups);
 

@@ -16,14 +16,15 @@ enum Kind : uint32_t {
   kReduce,
   kLoadMatrix,
   kMmaBf16,
-  kMmaFp16
+  kMmaFp16,
+  kQuad
 };
 constexpr uint32_t kKindBits = 8;  // above: what all lanes must agree on, too
 
 const char* name_of_kind(uint32_t kind) {
   static const char* const names[] = {"sync_warp",   "ballot",         "shuffle",
                                       "match",       "warp reduction", "load_matrix",
-                                      "mma_16x8x16", "mma_16x8x16"};
+                                      "mma_16x8x16", "mma_16x8x16",    "warpgroup_product"};
   return names[kind % (1 << kKindBits)];
 }
 
@@ -36,6 +37,10 @@ struct ShuffleOperand {
 
 struct MatrixRow {
   const void* row;
+};
+
+struct Registers {
+  uint32_t r[4];
 };
 
 struct MmaOperand {
@@ -172,6 +177,15 @@ void multiply(Block& block, int warp, const Rendezvous& r, bool bf16) {
   }
 }
 
+/** Every lane gets the registers of its four neighbours. */
+void share_in_quads(Block& block, int warp, const Rendezvous& r) {
+  for (int lane = 0; lane < kLanes; ++lane) {
+    std::array<Registers, 4> quad;
+    for (int t = 0; t < 4; ++t) quad[t] = operand_of<Registers>(r, lane / 4 * 4 + t);
+    give(block, warp, lane, quad);
+  }
+}
+
 void synchronize_lanes(Block& block, int warp, uint32_t mask) {
   Seen all;
   for_each_lane(mask, [&](int lane) { release(*block.threads[warp * kLanes + lane], all); });
@@ -202,6 +216,8 @@ void complete(Block& block, int warp, const Rendezvous& r) {
       return multiply(block, warp, r, true);
     case kMmaFp16:
       return multiply(block, warp, r, false);
+    case kQuad:
+      return share_in_quads(block, warp, r);
   }
 }
 
@@ -488,6 +504,14 @@ void mma_bf16(float* d, const uint32_t* a, const uint32_t* b) {
 
 void mma_fp16(float* d, const uint32_t* a, const uint32_t* b) {
   warp_operation(kMmaFp16, 0xffffffffu, mma_operand(d, a, b), d, 4 * sizeof(float), SIMT_PLACE);
+}
+
+std::array<uint32_t, 16> registers_of_quad(const uint32_t* registers, Place place) {
+  Registers operand;
+  std::memcpy(operand.r, registers, sizeof operand.r);
+  std::array<uint32_t, 16> quad;
+  warp_operation(kQuad, 0xffffffffu, operand, quad.data(), sizeof quad, place);
+  return quad;
 }
 
 }  // namespace simt::emulated

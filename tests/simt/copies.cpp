@@ -48,7 +48,7 @@ void copy_async(void* to, const void* from, size_t bytes, size_t valid_bytes) {
   check_alignment(to, bytes, place);
   check_alignment(from, bytes, place);
   start_copy(thread, to, from, bytes, valid_bytes, "copy_async", place);
-  thread.copies.push_back({to, from, bytes, valid_bytes, place, thread.index, thread.group});
+  thread.copies.push_back({to, from, bytes, valid_bytes, place, thread.index, thread.group, false});
 }
 
 void commit_async() { ++current_thread("commit_async").group; }
@@ -87,6 +87,7 @@ void try_complete(Block& block, MbarrierState& state, bool wanted) {
     for (const Copy& copy : state.copies) {
       Thread& issuer = *block.threads[copy.thread];
       finish_copy(issuer, copy);
+      if (copy.bulk) mark_bulk(copy.to, copy.bytes);
       state.expected_bytes -= static_cast<int64_t>(copy.bytes);
       release(issuer, state.seen);
     }
@@ -163,7 +164,7 @@ void copy_bulk(void* to, const void* from, size_t bytes, void* barrier) {
   if (bytes == 0 || bytes % 16 != 0)
     report(Defect::kBadArgument, place, "copy_bulk bytes = %zu, expected a multiple of 16", bytes);
   start_copy(thread, to, from, bytes, bytes, "copy_bulk", place);
-  state.copies.push_back({to, from, bytes, bytes, place, thread.index, 0});
+  state.copies.push_back({to, from, bytes, bytes, place, thread.index, 0, true});
   try_complete(*thread.block, state, false);
 }
 

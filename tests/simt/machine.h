@@ -66,16 +66,17 @@ struct Copy {
   Place place;
   int thread;
   int group;
+  bool bulk;
 };
 
 /** A product of a warpgroup, as one of its threads sees it. */
 struct Product {
-  float* c;
-  int columns;
+  Sums sums;
+  bool of_registers;  // a is in `rows`; the chunks of b are turned
   Operand a, b;
-  bool bf16;
   Place place;
   int group;
+  std::array<uint32_t, 16> quad;  // a's registers of four lanes, which have its two rows
 };
 
 struct Thread {
@@ -100,9 +101,11 @@ struct Thread {
   std::vector<Product> products;  // not yet done
   int product_group;
   size_t num_products;
-  bool products_begun;  // since the last wait
-  bool fenced;          // no global write since the last fence
-  Releases heard;       // by atomics, to hold from the next fence on
+  bool products_begun;                                // since the last wait
+  uint32_t published_epoch = 0, published_clock = 0;  // writes up to here are published
+  Seen published;                                     // and those of others that this thread saw
+  bool fenced;                                        // no global write since the last fence
+  Releases heard;                                     // by atomics, to hold from the next fence on
   bool previous_awaited;
 
   int lane() const { return index % kLanes; }
@@ -203,6 +206,9 @@ void note_progress();
 
 uint32_t new_epoch();
 
+/** All lanes: the four registers of each of the lane's four neighbours, itself among them. */
+std::array<uint32_t, 16> registers_of_quad(const uint32_t* registers, Place place);
+
 void run_launch(const LaunchCall& call);
 
 // Vector clocks. A release hands on what the thread did so far; an acquire makes it visible to the thread.
@@ -216,6 +222,12 @@ void check_alignment(const void* p, size_t bytes, Place place);
 /** Marks the destination of a copy: an access before the mark is lifted is reported. */
 void mark_unfinished(Thread& thread, const void* p, size_t bytes, Place place);
 void lift_unfinished(const void* p, size_t bytes);
+/** The last writes there are a bulk copy's. */
+void mark_bulk(const void* p, size_t bytes);
+/** A product reads there: what plain stores or copy_async wrote needs publish_shared. */
+void check_published(Thread& thread, const void* p, size_t bytes, Place place);
+/** An access to the thread's own stack: sums of products under way are reported. */
+void check_sums(Thread& thread, const void* p, size_t bytes, bool write, Place place);
 Region* region_of(const void* p);
 size_t bytes_of(const Region* region);
 bool alive(const Region* region);

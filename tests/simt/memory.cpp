@@ -22,7 +22,8 @@ namespace {
 
 constexpr Place kAtomicBit = 0x80000000u;      // in Stamp::place: left by an atomic
 constexpr Place kUnfinishedBit = 0x40000000u;  // a copy will write here
-constexpr Place kPlaceBits = 0x3fffffffu;
+constexpr Place kBulkBit = 0x20000000u;        // a bulk copy wrote
+constexpr Place kPlaceBits = 0x1fffffffu;
 
 struct Stamp {
   uint32_t epoch, clock;
@@ -343,7 +344,10 @@ bool is_shared(const Region* region) { return region != nullptr && region->share
 
 void check_access(Thread& thread, const void* p, size_t bytes, Access access, Place place) {
   const auto address = reinterpret_cast<uintptr_t>(p);
-  if (address - reinterpret_cast<uintptr_t>(thread.stack) < kStackBytes) return;
+  if (address - reinterpret_cast<uintptr_t>(thread.stack) < kStackBytes) {
+    return check_sums(
+        thread, p, bytes, access == Access::kWrite || access == Access::kAtomicWrite, place);
+  }
   ++machine.counts.accesses;
   if (arena().contains(address)) {
     check_region(thread, arena().at(address), address, bytes, access, place);
@@ -385,6 +389,44 @@ void lift_unfinished(const void* p, size_t bytes) {
   const size_t last = (offset + bytes - 1) >> region->granule_bits;
   for (size_t i = offset >> region->granule_bits; i <= last; ++i)
     region->cells[i].write.place &= ~kUnfinishedBit;
+}
+
+void mark_bulk(const void* p, size_t bytes) {
+  Region* region = arena().at(reinterpret_cast<uintptr_t>(p));
+  const size_t offset = static_cast<const char*>(p) - region->begin;
+  const size_t last = (offset + bytes - 1) >> region->granule_bits;
+  for (size_t i = offset >> region->granule_bits; i <= last; ++i)
+    region->cells[i].write.place |= kBulkBit;
+}
+
+void publish_shared() {
+  Thread& thread = current_thread("publish_shared");
+  thread.published_epoch = thread.block->epoch;
+  thread.published_clock = thread.clock++;
+  thread.published = thread.seen;
+}
+
+void check_published(Thread& thread, const void* p, size_t bytes, Place place) {
+  if constexpr (!kAccessesSeen) return;
+  const Region* region = arena().at(reinterpret_cast<uintptr_t>(p));
+  const size_t offset = static_cast<const char*>(p) - region->begin;
+  const size_t last = (offset + bytes - 1) >> region->granule_bits;
+  for (size_t i = offset >> region->granule_bits; i <= last; ++i) {
+    const Stamp& write = region->cells[i].write;
+    if ((write.place & kBulkBit) != 0) continue;
+    const Thread& writer = *thread.block->threads[write.thread()];
+    if (write.epoch < writer.published_epoch || write.epoch < thread.published_epoch) continue;
+    if (write.epoch == writer.published_epoch && write.clock <= writer.published_clock) continue;
+    if (write.epoch == thread.published_epoch && thread.published.epoch == write.epoch &&
+        write.clock <= thread.published.clock[write.thread()]) {
+      continue;
+    }
+    report(
+        Defect::kRace, place,
+        "product of byte %zu of `%s`, which thread %d wrote at %s, with no publish_shared between",
+        i << region->granule_bits, region->name.c_str(), write.thread(),
+        line_of(write.place & kPlaceBits).c_str());
+  }
 }
 
 void check_load(const void* p, size_t bytes) {

@@ -45,7 +45,7 @@ MUTANTS = [
      "if (groups % kStageGroups > 1)"),
     ("gemm/warpgroup_gemm", "second half of a block left out", "i < 2 * kGroups",
      "i < kGroups"),
-    ("gemm/warpgroup_gemm", "sums not awaited", "    multiply_stage<T, 1>(weights(whole), x(whole), sum);\n    simt::wait_products<0>();",
+    ("gemm/warpgroup_gemm", "sums not awaited", "    multiply_stage<T, 1>(weights(whole), x(whole), sum);\n    simt::wait_products<0>(sum[0], sum[1]);",
      "    multiply_stage<T, 1>(weights(whole), x(whole), sum);"),
     ("gemm/warpgroup_gemm", "warpgroups share a tile", "+ warpgroup * kTilesOfGroup * kTileBlocks",
      "+ 0 * warpgroup"),

@@ -372,25 +372,36 @@ __global__ void bulk_before_wait_kernel(const float* x, float* out, bool bug) {
   out[simt::thread()] = tile[63 - simt::thread()];  // BUG bulk_before_wait
 }
 
-enum class ProductBug { kNone, kNotBegun, kOfGlobal, kOfAnother, kOverwritten };
+enum class ProductBug {
+  kNone,
+  kNotBegun,
+  kOfGlobal,
+  kOfAnother,
+  kOverwritten,
+  kNotPublished,
+  kPastTheEnd,
+  kReadEarly
+};
 
 /** The sum of 16 ones times ones, by a warpgroup. */
 SIMT_DEVICE void multiply_ones(const float* x, float* out, ProductBug bug) {
   SIMT_SHARED(simt::Bf16[128 * 16], ones);
   for (int i = simt::thread(); i < 128 * 16; i += simt::kWarpgroup)
     ones[i] = simt::from_float<simt::Bf16>(1.0f);
-  simt::publish_shared();
+  if (bug != ProductBug::kNotPublished) simt::publish_shared();
   simt::sync_block();
   float sum[64] = {};
   const int other = bug == ProductBug::kOfAnother && simt::warp() == 3 ? 64 : 0;
   const void* first = bug == ProductBug::kOfGlobal ? static_cast<const void*>(x) : ones + other;
-  if (bug != ProductBug::kNotBegun) simt::begin_products();
-  simt::product_64x128x16<simt::Bf16>(  // BUG product_not_begun // BUG product_of_global // BUG product_of_another // BUG product_overwritten
-      sum, simt::OperandMatrix(first, 128, 256), simt::OperandMatrix(ones, 128, 256));
+  const int rows = bug == ProductBug::kPastTheEnd ? 512 : 256;
+  if (bug != ProductBug::kNotBegun) simt::begin_products(sum);
+  simt::warpgroup_product<simt::Bf16>(  // BUG product_not_begun // BUG product_of_global // BUG product_of_another // BUG product_overwritten // BUG product_not_published // BUG product_past_the_end
+      sum, simt::OperandMatrix(first, 128, 256), simt::OperandMatrix(ones, 128, rows));
   simt::commit_products();
   const auto one = simt::from_float<simt::Bf16>(1.0f);
   if (bug == ProductBug::kOverwritten) ones[simt::thread()] = one;  // BUG product_overwritten
-  simt::wait_products<0>();
+  if (bug == ProductBug::kReadEarly) out[simt::thread()] = sum[0];  // BUG product_read_early
+  simt::wait_products<0>(sum);
   out[simt::thread()] = sum[0];
 }
 
@@ -405,6 +416,35 @@ __global__ void product_of_another_kernel(const float* x, float* out, bool bug) 
 }
 __global__ void product_overwritten_kernel(const float* x, float* out, bool bug) {
   multiply_ones(x, out, bug ? ProductBug::kOverwritten : ProductBug::kNone);
+}
+__global__ void product_not_published_kernel(const float* x, float* out, bool bug) {
+  multiply_ones(x, out, bug ? ProductBug::kNotPublished : ProductBug::kNone);
+}
+__global__ void product_past_the_end_kernel(const float* x, float* out, bool bug) {
+  multiply_ones(x, out, bug ? ProductBug::kPastTheEnd : ProductBug::kNone);
+}
+__global__ void product_read_early_kernel(const float* x, float* out, bool bug) {
+  multiply_ones(x, out, bug ? ProductBug::kReadEarly : ProductBug::kNone);
+}
+
+/** Ones that copy_async brings; with the bug only their barrier says that they are there. */
+__global__ void product_of_copies_kernel(const float* x, float* out, bool bug) {
+  SIMT_SHARED(simt::Mbarrier, full);
+  SIMT_SHARED(simt::Bf16[128 * 16], ones);
+  if (simt::thread() == 0) full.init(simt::kWarpgroup);
+  simt::sync_block();
+  for (int i = simt::thread() * 8; i < 128 * 16; i += simt::kWarpgroup * 8)
+    simt::copy_async<16>(ones + i, x + i / 2);
+  full.arrive_async();
+  full.wait(0);
+  if (!bug) simt::publish_shared();
+  float sum[64];
+  simt::begin_products();
+  simt::warpgroup_product<simt::Bf16, false>(  // BUG product_of_copies
+      sum, simt::OperandMatrix(ones, 128, 256), simt::OperandMatrix(ones, 128, 256));
+  simt::commit_products();
+  simt::wait_products<0>(sum);
+  out[simt::thread()] = sum[0];
 }
 
 /** One warp fills two tiles, the other empties them; with the bug the filling one does not wait for an empty tile. */
@@ -685,6 +725,14 @@ const std::vector<Planted> all = {
      WITH_X(product_of_another_kernel, 1, 128, 1024, 128)},
     {"product_overwritten", Defect::kRace, SeenBy::kAccess,
      WITH_X(product_overwritten_kernel, 1, 128, 1024, 128)},
+    {"product_not_published", Defect::kRace, SeenBy::kAccess,
+     WITH_X(product_not_published_kernel, 1, 128, 1024, 128)},
+    {"product_past_the_end", Defect::kOutOfBounds, SeenBy::kPrimitive,
+     WITH_X(product_past_the_end_kernel, 1, 128, 1024, 128)},
+    {"product_read_early", Defect::kUnfinishedCopy, SeenBy::kAccess,
+     WITH_X(product_read_early_kernel, 1, 128, 1024, 128)},
+    {"product_of_copies", Defect::kRace, SeenBy::kAccess,
+     WITH_X(product_of_copies_kernel, 1, 128, 1024, 128)},
     {"ring", Defect::kUnfinishedCopy, SeenBy::kAccess, WITH_X(ring_kernel, 1, 64, 192, 32)},
     {"stored_ring", Defect::kRace, SeenBy::kAccess, WITH_X(stored_ring_kernel, 1, 64, 192, 32),
      Defect::kUnwritten},

@@ -52,35 +52,50 @@ __global__ void mma_kernel(const float* a, const float* b, float* c, bool matric
   for (int i = 0; i < 4; ++i) c[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = fc.v[i];
 }
 
-/** Rows of x [rows, 16] as chunks: [row / 8][k / 8][row % 8][k % 8]. */
+/** Rows of x [rows, 16] as chunks: [row / 8][k / 8][row % 8][k % 8], or turned, [k % 8][row % 8]. */
 template <class T>
-SIMT_DEVICE void fill_chunks(const float* x, int rows, T* chunks) {
+SIMT_DEVICE void fill_chunks(const float* x, int rows, bool turned, T* chunks) {
   for (int i = simt::thread(); i < rows * 16; i += simt::num_threads()) {
     const int row = i / 16, k = i % 16;
-    chunks[row / 8 * 128 + k / 8 * 64 + row % 8 * 8 + k % 8] = simt::from_float<T>(x[i]);
+    const int of_chunk = turned ? k % 8 * 8 + row % 8 : row % 8 * 8 + k % 8;
+    chunks[row / 8 * 128 + k / 8 * 64 + of_chunk] = simt::from_float<T>(x[i]);
   }
 }
 
-template <class T>
+/** c [64, columns] += a b^T, or = without kAdd; a in registers or in shared memory. */
+template <class T, int kColumns, bool kAdd, bool kRegisters>
 __global__ void product_kernel(const float* a, const float* b, float* c) {
   SIMT_SHARED(T[64 * 16], of_a);
-  SIMT_SHARED(T[128 * 16], of_b);
-  fill_chunks(a, 64, of_a);
-  fill_chunks(b, 128, of_b);
+  SIMT_SHARED(T[kColumns * 16], of_b);
+  fill_chunks(a, 64, false, of_a);
+  fill_chunks(b, kColumns, kRegisters, of_b);
   simt::publish_shared();
   simt::sync_block();
   const int row = simt::warp() * 16 + simt::lane() / 4, column = simt::lane() % 4 * 2;
-  float sum[64];
-  const auto at = [&](int i) { return (row + i / 2 % 2 * 8) * 128 + i / 4 * 8 + column + i % 2; };
+  float sum[kColumns / 2];
+  const auto at = [&](int i) {
+    return (row + i / 2 % 2 * 8) * kColumns + i / 4 * 8 + column + i % 2;
+  };
   SIMT_UNROLL
-  for (int i = 0; i < 64; ++i) sum[i] = c[at(i)];
-  simt::begin_products();
-  simt::product_64x128x16<T>(
-      sum, simt::OperandMatrix(of_a, 128, 256), simt::OperandMatrix(of_b, 128, 256));
+  for (int i = 0; i < kColumns / 2; ++i) sum[i] = c[at(i)];
+  const simt::OperandMatrix right(of_b, 128, 256);
+  if constexpr (kRegisters) {
+    simt::FragmentA left;
+    SIMT_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const float* pair = a + (row + i % 2 * 8) * 16 + i / 2 * 8 + column;
+      left.r[i] = simt::pack(simt::from_float<T>(pair[0]), simt::from_float<T>(pair[1]));
+    }
+    simt::begin_products(sum);
+    simt::warpgroup_product<T, kAdd>(sum, left, right);
+  } else {
+    simt::begin_products(sum);
+    simt::warpgroup_product<T, kAdd>(sum, simt::OperandMatrix(of_a, 128, 256), right);
+  }
   simt::commit_products();
-  simt::wait_products<0>();
+  simt::wait_products<0>(sum);
   SIMT_UNROLL
-  for (int i = 0; i < 64; ++i) c[at(i)] = sum[i];
+  for (int i = 0; i < kColumns / 2; ++i) c[at(i)] = sum[i];
 }
 
 template <int kNum, bool kTransposed>
@@ -181,13 +196,31 @@ void run_mma(const float* a, const float* b, float* c, bool bf16, bool matrices)
   }
 }
 
-bool run_product(const float* a, const float* b, float* c, bool bf16) {
-  if (simt::device_capability() != 90) return false;
+namespace {
+
+template <class T, int kColumns>
+void run_product(const float* a, const float* b, float* c, const ProductForm& form) {
   const simt::Launch shape{.grid = {1}, .threads = simt::kWarpgroup};
-  if (bf16) {
-    SIMT_LAUNCH(product_kernel<simt::Bf16>, shape, a, b, c);
+  if (form.add && form.registers) {
+    SIMT_LAUNCH((product_kernel<T, kColumns, true, true>), shape, a, b, c);
+  } else if (form.registers) {
+    SIMT_LAUNCH((product_kernel<T, kColumns, false, true>), shape, a, b, c);
+  } else if (form.add) {
+    SIMT_LAUNCH((product_kernel<T, kColumns, true, false>), shape, a, b, c);
   } else {
-    SIMT_LAUNCH(product_kernel<simt::Fp16>, shape, a, b, c);
+    SIMT_LAUNCH((product_kernel<T, kColumns, false, false>), shape, a, b, c);
+  }
+}
+
+}  // namespace
+
+bool run_product(const float* a, const float* b, float* c, bool bf16, const ProductForm& form) {
+  if (simt::device_capability() != 90) return false;
+  if (form.columns == 64) {
+    bf16 ? run_product<simt::Bf16, 64>(a, b, c, form) : run_product<simt::Fp16, 64>(a, b, c, form);
+  } else {
+    bf16 ? run_product<simt::Bf16, 128>(a, b, c, form)
+         : run_product<simt::Fp16, 128>(a, b, c, form);
   }
   return true;
 }

@@ -7,8 +7,13 @@
 /** c [16, 8] += a [16, 16] b [16, 8], fp32 rounded to the type first; through load_matrix when `matrices`. */
 void run_mma(const float* a, const float* b, float* c, bool bf16, bool matrices);
 
-/** c [64, 128] += a [64, 16] b [128, 16]^T by a warpgroup; false on a card that is not of sm_90a. */
-bool run_product(const float* a, const float* b, float* c, bool bf16);
+/** How a warpgroup multiplies: columns 64 or 128; without add, c is not read; a in registers and b turned, or both in chunks. */
+struct ProductForm {
+  int columns;
+  bool add, registers;
+};
+/** c [64, columns] += a [64, 16] b [columns, 16]^T by a warpgroup; false on a card that is not of sm_90a. */
+bool run_product(const float* a, const float* b, float* c, bool bf16, const ProductForm& form);
 
 /** Registers of load_matrix: element [4, 8, 8] u16, out [32, 4] u32. */
 void run_load_matrix(const uint16_t* element, uint32_t* out, int num, bool transposed);

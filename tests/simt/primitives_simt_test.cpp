@@ -116,29 +116,34 @@ TEST(mma_gives_a_column_the_same_bits_at_any_place_and_in_any_company) {
 }
 
 TEST(product_is_the_matrix_product_within_the_error_of_sixteen_sums) {
-  for (const bool bf16 : {true, false}) {
+  for (int i = 0; i < 16; ++i) {
+    const bool bf16 = i % 2 == 0;
+    const ProductForm form{i / 2 % 2 == 0 ? 64 : 128, i / 4 % 2 == 0, i / 8 == 0};
     for_each_order([&](const char* order) {
+      const int n = form.columns;
       const auto a = random_values(64 * 16, check::seed()),
-                 b = random_values(128 * 16, check::seed() + 1);
-      const auto c = random_values(64 * 128, check::seed() + 2);
+                 b = random_values(n * 16, check::seed() + 1);
+      auto c = random_values(64 * n, check::seed() + 2);
       const auto on_a = Buffer<float>::input("a", a), on_b = Buffer<float>::input("b", b);
       const Buffer<float> on_c("c", c);
-      if (!run_product(on_a.data(), on_b.data(), on_c.data(), bf16)) return;
+      if (!run_product(on_a.data(), on_b.data(), on_c.data(), bf16, form)) return;
+      if (!form.add) c.assign(c.size(), 0);
       const auto got = on_c.values();
       double worst = 0;
-      for (int i = 0; i < 64; ++i) {
-        for (int j = 0; j < 128; ++j) {
-          double want = c[i * 128 + j], magnitude = std::fabs(want);
+      for (int row = 0; row < 64; ++row) {
+        for (int j = 0; j < n; ++j) {
+          double want = c[row * n + j], magnitude = std::fabs(want);
           for (int k = 0; k < 16; ++k) {
-            const double product = rounded(a[i * 16 + k], bf16) * rounded(b[j * 16 + k], bf16);
+            const double product = rounded(a[row * 16 + k], bf16) * rounded(b[j * 16 + k], bf16);
             want += product;
             magnitude += std::fabs(product);
           }
-          worst = std::max(worst, std::fabs(got[i * 128 + j] - want) / (magnitude * 16 * 0x1p-24));
+          worst = std::max(worst, std::fabs(got[row * n + j] - want) / (magnitude * 16 * 0x1p-24));
         }
       }
       CHECK_MSG(
-          worst <= 1, "%s, %s: error %.3f of the bound", bf16 ? "bf16" : "fp16", order, worst);
+          worst <= 1, "%s, %s, %d columns, add %d, registers %d: error %.3f of the bound",
+          bf16 ? "bf16" : "fp16", order, n, form.add, form.registers, worst);
     });
   }
 }

@@ -9,30 +9,71 @@ namespace {
 
 constexpr int kChunkRows = 8, kChunkBytes = 128, kRowBytes = 16;
 
+/** 16 bytes, or the two neighbours of a turned chunk, as the hardware reads them beside the threads. */
+void read(Thread& thread, const Product& product, const char* p, size_t bytes, uint16_t* element) {
+  check_access(thread, p, bytes, Access::kRead, product.place);
+  check_published(thread, p, bytes, product.place);
+  std::memcpy(element, p, bytes);
+}
+
+const char* chunk_of(const Operand& from, int row, int k) {
+  return static_cast<const char*>(from.first) + row / kChunkRows * from.bytes_along_rows +
+         k / kChunkRows * from.bytes_along_k;
+}
+
 /** A row of an operand: 16 elements of two chunks. */
 void read_row(
     Thread& thread, const Product& product, const Operand& from, int row, float (&x)[16]) {
-  for (int chunk = 0; chunk < 2; ++chunk) {
-    const char* p = static_cast<const char*>(from.first) +
-                    row / kChunkRows * from.bytes_along_rows + chunk * from.bytes_along_k +
-                    row % kChunkRows * kRowBytes;
-    check_access(thread, p, kRowBytes, Access::kRead, product.place);
-    uint16_t bits[8];
-    std::memcpy(bits, p, sizeof bits);
-    for (int i = 0; i < 8; ++i) x[chunk * 8 + i] = value_of(bits[i], product.bf16);
+  for (int k = 0; k < 16; k += kChunkRows) {
+    uint16_t bits[kChunkRows];
+    read(thread, product, chunk_of(from, row, k) + row % kChunkRows * kRowBytes, sizeof bits, bits);
+    for (int i = 0; i < kChunkRows; ++i) x[k + i] = value_of(bits[i], product.sums.bf16);
+  }
+}
+
+/** Rows row and row + 1 of b. */
+void read_rows_of_b(Thread& thread, const Product& product, int row, float (&b)[2][16]) {
+  if (!product.of_registers) {
+    for (int i = 0; i < 2; ++i) read_row(thread, product, product.b, row + i, b[i]);
+    return;
+  }
+  for (int k = 0; k < 16; ++k) {
+    uint16_t bits[2];
+    read(
+        thread, product,
+        chunk_of(product.b, row, k) + k % kChunkRows * kRowBytes + row % kChunkRows * 2,
+        sizeof bits, bits);
+    for (int i = 0; i < 2; ++i) b[i][k] = value_of(bits[i], product.sums.bf16);
+  }
+}
+
+/** The thread's two rows of a. */
+void read_rows_of_a(Thread& thread, const Product& product, float (&a)[2][16]) {
+  const int row = thread.warp() % 4 * 16 + thread.lane() / 4;
+  for (int half = 0; half < 2; ++half) {
+    if (!product.of_registers) {
+      read_row(thread, product, product.a, row + 8 * half, a[half]);
+      continue;
+    }
+    for (int k = 0; k < 16; ++k) {
+      const uint32_t pair = product.quad[k % 8 / 2 * 4 + k / 8 * 2 + half];
+      a[half][k] = value_of(static_cast<uint16_t>(pair >> k % 2 * 16), product.sums.bf16);
+    }
   }
 }
 
 void finish(Thread& thread, const Product& product) {
-  float a[2][16], b[16];
-  const int row = thread.warp() % 4 * 16 + thread.lane() / 4;
-  for (int half = 0; half < 2; ++half)
-    read_row(thread, product, product.a, row + 8 * half, a[half]);
-  for (int i = 0; i < product.columns / 4; ++i) {
-    read_row(thread, product, product.b, i / 2 * 8 + thread.lane() % 4 * 2 + i % 2, b);
+  float a[2][16], b[2][16];
+  read_rows_of_a(thread, product, a);
+  const Sums& sums = product.sums;
+  for (int i = 0; i < sums.columns / 4; i += 2) {
+    read_rows_of_b(thread, product, i / 2 * 8 + thread.lane() % 4 * 2, b);
     for (int half = 0; half < 2; ++half) {
-      float& c = product.c[i / 2 * 4 + half * 2 + i % 2];
-      for (int k = 0; k < 16; ++k) c += a[half][k] * b[k];
+      for (int column = 0; column < 2; ++column) {
+        float& c = sums.c[i / 2 * 4 + half * 2 + column];
+        if (!sums.add) c = 0;
+        for (int k = 0; k < 16; ++k) c += a[half][k] * b[column][k];
+      }
     }
   }
 }
@@ -50,7 +91,9 @@ void check_agreement(Thread& thread, const Product& product) {
     all.push_back(product);
   } else if (
       !same(all[number].a, product.a) || !same(all[number].b, product.b) ||
-      all[number].columns != product.columns || all[number].bf16 != product.bf16) {
+      all[number].of_registers != product.of_registers ||
+      all[number].sums.columns != product.sums.columns ||
+      all[number].sums.add != product.sums.add || all[number].sums.bf16 != product.sums.bf16) {
     report(
         Defect::kDivergence, product.place,
         "product %zu of the warpgroup has other operands than its other threads gave", number);
@@ -71,23 +114,44 @@ void check_operand(const Operand& operand, Place place) {
   }
 }
 
+void start(Thread& thread, Product product) {
+  if (static_cast<int>(thread.block->threads.size()) < (thread.index / kWarpgroup + 1) * kWarpgroup)
+    report(
+        Defect::kDivergence, product.place, "product in a warpgroup of less than %d threads",
+        kWarpgroup);
+  if (!thread.products_begun)
+    report(
+        Defect::kDivergence, product.place, "product without begin_products since the last wait");
+  if (!product.of_registers) check_operand(product.a, product.place);
+  check_operand(product.b, product.place);
+  product.group = thread.product_group;
+  check_agreement(thread, product);
+  thread.products.push_back(product);
+}
+
 }  // namespace
+
+void check_sums(Thread& thread, const void* p, size_t bytes, bool write, Place place) {
+  const auto* begin = static_cast<const char*>(p);
+  for (const Product& product : thread.products) {
+    const auto* sums = reinterpret_cast<const char*>(product.sums.c);
+    if (begin + bytes <= sums || sums + product.sums.columns * 2 <= begin) continue;
+    report(
+        Defect::kUnfinishedCopy, place,
+        "%s sums of the product at %s, which has not been waited for", write ? "writes" : "reads",
+        line_of(product.place).c_str());
+  }
+}
 
 void begin_products() { current_thread("begin_products").products_begun = true; }
 
-void product(float* c, int columns, const Operand& a, const Operand& b, bool bf16) {
+void product(const Sums& sums, const Operand& a, const Operand& b) {
+  start(current_thread("product"), {sums, false, a, b, SIMT_PLACE, 0, {}});
+}
+
+void product(const Sums& sums, const uint32_t* a, const Operand& b) {
   const Place place = SIMT_PLACE;
-  Thread& thread = current_thread("product");
-  if (static_cast<int>(thread.block->threads.size()) < (thread.index / kWarpgroup + 1) * kWarpgroup)
-    report(
-        Defect::kDivergence, place, "product in a warpgroup of less than %d threads", kWarpgroup);
-  if (!thread.products_begun)
-    report(Defect::kDivergence, place, "product without begin_products since the last wait");
-  check_operand(a, place);
-  check_operand(b, place);
-  const Product product{c, columns, a, b, bf16, place, thread.product_group};
-  check_agreement(thread, product);
-  thread.products.push_back(product);
+  start(current_thread("product"), {sums, true, {}, b, place, 0, registers_of_quad(a, place)});
 }
 
 void commit_products() { ++current_thread("commit_products").product_group; }
@@ -95,9 +159,11 @@ void commit_products() { ++current_thread("commit_products").product_group; }
 void wait_products(int pending_groups) {
   Thread& thread = current_thread("wait_products");
   const int limit = thread.product_group - pending_groups;
-  auto left = thread.products.begin();
-  for (; left != thread.products.end() && left->group < limit; ++left) finish(thread, *left);
-  thread.products.erase(thread.products.begin(), left);
+  while (!thread.products.empty() && thread.products.front().group < limit) {
+    const Product product = thread.products.front();
+    thread.products.erase(thread.products.begin());
+    finish(thread, product);
+  }
   thread.products_begun = false;
 }
 
