@@ -11,7 +11,7 @@
 //         multiple of 16 bytes and head_dim is 64, 128 or 256; grid (row chunks, KV heads, key-by-key
 //         blocks + splits), 64 to 256 threads. Otherwise key by key; grid (rows * heads / 16, 1,
 //         splits), 128 threads. Sums: a warp for a row and head. The shape follows from the shapes of the
-//         arguments; kv_len and tables are read on the device
+//         arguments; kv_len and tables are read on the device. Prompts on Hopper: warpgroup_attention.cu
 // Rows    parts.h cuts a row's keys by its position alone; tiles.h and key_by_key.h say why a part
 //         has the same bits whatever rows it comes with and wherever its keys lie
 // Bytes   rows of a chunk share each key and value of a tile: 4 * kv_len * num_kv_heads * head_dim in
@@ -281,12 +281,14 @@ void launch_parts(const TreeAttentionArgs& args, const Parts& parts, simt::Strea
 }  // namespace
 
 size_t tree_attention_workspace_bytes(const TreeAttentionArgs& args) {
+  if (takes_warpgroups(args)) return warpgroup_attention_workspace_bytes(args);
   const int64_t num = args.rows * args.num_q_heads * (kFirstSplit + num_splits_of(args));
   return static_cast<size_t>(num) * (args.head_dim + 2) * sizeof(float);
 }
 
 void cuda_tree_attention(const TreeAttentionArgs& args, void* workspace, simt::Stream stream) {
   if (args.rows == 0) return;
+  if (takes_warpgroups(args)) return launch_warpgroup_attention(args, workspace, stream);
   const Parts parts = parts_in(args, workspace);
   switch (args.kv_type) {
     case Type::kBf16:

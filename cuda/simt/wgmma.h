@@ -71,18 +71,26 @@ SIMT_DEVICE void take_registers() {
 #endif
 }
 
-/** Keeps the compiler from moving what is done with the sums across. */
+/** Keeps the compiler from moving what is done with the registers across. */
 template <int kNum>
 SIMT_DEVICE void pin(float (&c)[kNum]) {
   SIMT_UNROLL
   for (int i = 0; i < kNum; ++i) asm volatile("" : "+f"(c[i])::"memory");
 }
 
-/** Before the first product, and whenever shared memory or operands in registers were touched; names the sums that were. */
-template <class... Sums>
-SIMT_DEVICE void begin_products(Sums&... sums) {
+template <int kNum>
+SIMT_DEVICE void pin(FragmentA (&a)[kNum]) {
+  SIMT_UNROLL
+  for (int i = 0; i < kNum; ++i) {
+    asm volatile("" : "+r"(a[i].r[0]), "+r"(a[i].r[1]), "+r"(a[i].r[2]), "+r"(a[i].r[3])::"memory");
+  }
+}
+
+/** Before the first product, and whenever shared memory or registers of products were touched; names the registers that were. */
+template <class... Registers>
+SIMT_DEVICE void begin_products(Registers&... registers) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  (pin(sums), ...);
+  (pin(registers), ...);
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #endif
 }
@@ -94,12 +102,12 @@ SIMT_DEVICE void commit_products() {
 #endif
 }
 
-/** Waits until at most kPending of the newest groups are under way; then the sums of the others, named here, may be read. */
-template <int kPending, class... Sums>
-SIMT_DEVICE void wait_products(Sums&... sums) {
+/** Waits until at most kPending of the newest groups are under way; then the registers of the others, named here, may be used. */
+template <int kPending, class... Registers>
+SIMT_DEVICE void wait_products(Registers&... registers) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
-  (pin(sums), ...);
+  (pin(registers), ...);
 #endif
 }
 
@@ -193,13 +201,13 @@ SIMT_DEVICE void take_registers() {}
 SIMT_DEVICE void publish_shared() { emulated::publish_shared(); }
 SIMT_DEVICE void commit_products() { emulated::commit_products(); }
 
-template <class... Sums>
-SIMT_DEVICE void begin_products(Sums&...) {
+template <class... Registers>
+SIMT_DEVICE void begin_products(Registers&...) {
   emulated::begin_products();
 }
 
-template <int kPending, class... Sums>
-SIMT_DEVICE void wait_products(Sums&...) {
+template <int kPending, class... Registers>
+SIMT_DEVICE void wait_products(Registers&...) {
   emulated::wait_products(kPending);
 }
 
