@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "measure.h"
 
@@ -23,6 +24,7 @@ struct Sizes {
   int64_t square;      // products of squares show what matrix units reach
   int64_t copy_bytes;  // that a copy moves
   std::vector<int> rows, prompts, nodes;
+  std::vector<int> before;  // tokens of a prompt that are read already
   std::vector<Contexts> contexts;
   Contexts published;      // as in published numbers of other libraries
   std::vector<int> draws;  // rows of logits
@@ -45,6 +47,7 @@ inline Sizes llama_8b(bool quick) {
       .rows = {1, 2, 4, 8, 16, 32, 64},
       .prompts = {256, 512, 2048},
       .nodes = {1, 8, 16, 64},
+      .before = {0, 8192},
       .contexts = {},
       .published = {8192, 1},
       .draws = {1, 16, 64}};
@@ -141,6 +144,9 @@ class Cases {
     attention(
         std::to_string(8 * s_.kv_heads) + " query heads, pages of 32", s_.published, {1},
         8 * s_.kv_heads, 32);
+    for (const int rows : s_.prompts) {
+      for (const int before : s_.before) prefill_attention(before, rows);
+    }
     for (const int rows : s_.draws) {
       top_k(rows, 8);
       top_k(rows, 64);
@@ -439,6 +445,67 @@ class Cases {
         each.v_cache = v_cache;
       }
       bench_.measure(row_of(nodes), turns, [&](size_t i) { backend_.tree_attention(args[i]); });
+    }
+    bench_.free_all();
+  }
+
+  /** A prompt's rows behind others, in shuffled pages: as a prompt's, and as a tree's, which other cards take them for. */
+  void prefill_attention(int before, int rows) {
+    const int64_t row_values = int64_t{s_.kv_heads} * s_.head_dim;
+    const int len = before + rows, max_pages = (len + s_.page_size - 1) / s_.page_size;
+    const auto count = static_cast<size_t>(max_pages * s_.page_size * row_values);
+    const auto values = static_cast<size_t>(rows) * s_.q_heads * s_.head_dim;
+    const double bytes = 4.0 * len * static_cast<double>(row_values);
+    const size_t turns = bench_.turns(bytes);
+    Row row{
+        "prefill_attention",
+        "",
+        {{"before", before}, {"rows", rows}},
+        bytes,
+        4.0 * (before + (rows + 1) / 2.0) * s_.q_heads * s_.head_dim * rows,
+        {{"q_heads", s_.q_heads}, {"kv_heads", s_.kv_heads}, {"head_dim", s_.head_dim}}};
+    const double parts = 240.0 * rows * s_.q_heads * (s_.head_dim + 2);
+    if (!bench_.fits(4.0 * static_cast<double>(count * turns) + parts, row)) return;
+
+    std::vector<int32_t> table(static_cast<size_t>(max_pages)), depth(static_cast<size_t>(rows));
+    std::iota(table.begin(), table.end(), 0);
+    std::shuffle(table.begin(), table.end(), std::mt19937(3));
+    std::iota(depth.begin(), depth.end(), 0);
+    std::vector<int32_t> ancestors(depth.size() * depth.size());
+    for (int r = 0; r < rows; ++r) {
+      for (int i = 0; i <= r; ++i) {
+        const int position = before + i;
+        ancestors[static_cast<size_t>(r) * rows + i] =
+            table[position / s_.page_size] * s_.page_size + position % s_.page_size;
+      }
+    }
+    espalier::TreeAttentionArgs first{};
+    first.q = bench_.floats(values);
+    first.kv_type = Type::kBf16;
+    first.page_table = bench_.filled(table);
+    first.kv_len = bench_.filled(std::vector<int32_t>{before});
+    first.row_seq = bench_.filled(std::vector<int32_t>(static_cast<size_t>(rows)));
+    first.depth = bench_.filled(depth);
+    first.ancestor_slot = bench_.filled(ancestors);
+    first.scale = 1 / std::sqrt(static_cast<float>(s_.head_dim));
+    first.out = bench_.fresh<float>(values);
+    first.rows = rows;
+    first.max_pages = max_pages;
+    first.max_depth = rows;
+    first.page_size = s_.page_size;
+    first.num_q_heads = s_.q_heads;
+    first.num_kv_heads = s_.kv_heads;
+    first.head_dim = s_.head_dim;
+    first.batch = 1;
+    std::vector<espalier::TreeAttentionArgs> args(turns, first);
+    for (auto& each : args) {
+      each.k_cache = bench_.halves(count);
+      each.v_cache = bench_.halves(count);
+    }
+    for (const bool prompt : {true, false}) {
+      for (auto& each : args) each.prompt = prompt;
+      row.label = prompt ? "" : "as a tree";
+      bench_.measure(row, turns, [&](size_t i) { backend_.tree_attention(args[i]); });
     }
     bench_.free_all();
   }

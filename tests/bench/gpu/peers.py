@@ -125,6 +125,18 @@ def sdpa(device, case):
     return [lambda c=c: attend(q, c[0], c[1], attn_mask=mask, enable_gqa=True) for c in caches]
 
 
+def sdpa_of_prompt(device, case):
+    torch = device.torch
+    from torch.nn.attention.bias import causal_lower_right
+    rows, length = case["rows"], case["before"] + case["rows"]
+    q = device.randn(1, case["q_heads"], rows, case["head_dim"])
+    size = (2, 1, case["kv_heads"], length, case["head_dim"])
+    caches = [device.randn(*size) for _ in range(device.turns(4 * length * case["kv_heads"] * case["head_dim"]))]
+    mask = causal_lower_right(rows, length)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    return [lambda c=c: attend(q, c[0], c[1], attn_mask=mask, enable_gqa=True) for c in caches]
+
+
 def flex(device, case):
     torch = device.torch
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
@@ -146,6 +158,7 @@ PEERS = [
     ("torch.mm", ("product", "skinny_gemm"), product),
     ("torch.topk", ("top_k",), top_k),
     ("torch SDPA", ("tree_attention",), sdpa),
+    ("torch SDPA", ("prefill_attention",), sdpa_of_prompt),
     ("flex_attention", ("tree_attention",), flex),
 ]
 

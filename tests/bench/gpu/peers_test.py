@@ -23,6 +23,7 @@ CASES = [
     {"op": "top_k", "shape": "more than there are", "rows": 2, "vocab": 100, "k": 800, "seconds": 1},
     {"op": "tree_attention", "shape": "a tree", "context": 20, "batch": 2, "nodes": 7, "q_heads": 4, "kv_heads": 2, "head_dim": 16,
      "seconds": 1},
+    {"op": "prefill_attention", "shape": "a prompt", "before": 5, "rows": 9, "q_heads": 4, "kv_heads": 2, "head_dim": 16, "seconds": 1},
     {"op": "rms_norm", "shape": "nobody's", "seconds": 1},
 ]
 
@@ -58,7 +59,7 @@ class OnTheCpu(unittest.TestCase):
         self.assertEqual(set(got), {
             ("copy", "KiB 4", "torch copy"), ("skinny_gemm", "o", "torch.mm"), ("top_k", "rows 2", "torch.topk"),
             ("top_k", "more than there are", "torch.topk"), ("tree_attention", "a tree", "torch SDPA"),
-            ("tree_attention", "a tree", "flex_attention")})
+            ("tree_attention", "a tree", "flex_attention"), ("prefill_attention", "a prompt", "torch SDPA")})
         for key, line in got.items():
             if key[1] == "more than there are":
                 self.assertIn("RuntimeError: ", line["why"])
@@ -84,6 +85,19 @@ class OnTheCpu(unittest.TestCase):
             got = make(self.device, case)[0]().float()
             self.assertLess((torch.linalg.norm(got - want) / torch.linalg.norm(want)).item(), 1e-2, make.__name__)
         torch.random.set_rng_state(torch_seed)
+
+    def test_a_row_of_a_prompt_sees_what_is_before_and_itself(self):
+        case = CASES[5]
+        torch.manual_seed(1)
+        q = self.device.randn(1, 4, 9, 16)
+        caches = [self.device.randn(2, 1, 2, 14, 16) for _ in range(self.device.turns(1))]
+        k, v = (caches[0][i].float().repeat_interleave(2, dim=1) for i in range(2))
+        mask = torch.ones(9, 14, dtype=torch.bool).tril(5)
+        scores = (q.float() @ k.transpose(-1, -2) / 4).masked_fill(~mask, float("-inf"))
+        want = torch.softmax(scores, -1) @ v
+        torch.manual_seed(1)
+        got = peers.sdpa_of_prompt(self.device, case)[0]().float()
+        self.assertLess((torch.linalg.norm(got - want) / torch.linalg.norm(want)).item(), 1e-2)
 
     def test_the_product_is_by_the_rows_of_the_weight(self):
         torch.manual_seed(1)

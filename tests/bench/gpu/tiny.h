@@ -20,15 +20,17 @@ inline Sizes tiny() {
       .square = 80,
       .copy_bytes = 1 << 14,
       .rows = {1, 8},
-      .prompts = {20},
+      .prompts = {70},
       .nodes = {1, 5},
+      .before = {0, 50},
       .contexts = {{40, 1}, {70, 3}},
       .published = {64, 1},
       .draws = {1, 3}};
 }
 
 /** Rows of tiny() on a backend, without peers. */
-constexpr size_t kTinyRows = 2 + 5 * 2 + 4 * 1 + 2 + 2 * 2 + 2 * 2 + 1 + 2 * 5 + 2 + 1 + 3 + 1;
+constexpr size_t kTinyRows =
+    2 + 5 * 2 + 4 * 1 + 2 + 2 * 2 + 2 * 2 + 1 + 2 * 2 + 2 * 5 + 2 + 1 + 3 + 1;
 
 inline Limits tiny_limits() {
   return {
