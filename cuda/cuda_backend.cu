@@ -208,6 +208,8 @@ class CudaBackend final : public Backend {
     run(cuda_verify_sampling, verify_sampling_workspace_bytes, args);
   }
   void commit_kv(const CommitKvArgs& args) override { run(cuda_commit_kv, args); }
+  void recycle_fill(const RecycleFillArgs& args) override { run(cuda_recycle_fill, args); }
+  void recycle_update(const RecycleUpdateArgs& args) override { run(cuda_recycle_update, args); }
 
   bool begin_planning() override {
     planning_ = true;

@@ -21,6 +21,8 @@ void cuda_verify(const VerifyArgs& args, simt::Stream stream);
 void cuda_commit_kv(const CommitKvArgs& args, simt::Stream stream);
 void cuda_rms_norm(const RmsNormArgs& args, simt::Stream stream);
 void cuda_rope_and_append(const RopeAndAppendArgs& args, simt::Stream stream);
+void cuda_recycle_fill(const RecycleFillArgs& args, simt::Stream stream);
+void cuda_recycle_update(const RecycleUpdateArgs& args, simt::Stream stream);
 
 /** Workspace is top_k_workspace_bytes, aligned to 8 bytes. */
 void cuda_top_k(const TopKArgs& args, void* workspace, simt::Stream stream);

@@ -34,6 +34,8 @@ class CpuBackend final : public Backend {
   void verify(const VerifyArgs& args) override;
   void verify_sampling(const VerifySamplingArgs& args) override;
   void commit_kv(const CommitKvArgs& args) override;
+  void recycle_fill(const RecycleFillArgs& args) override;
+  void recycle_update(const RecycleUpdateArgs& args) override;
 
  private:
   ThreadPool pool_;

@@ -565,6 +565,47 @@ ESPALIER_API espalier_status espalier_commit_kv(
     espalier_context* ctx, const espalier_buffer* from, const espalier_buffer* to,
     int32_t num_layers, espalier_buffer* k_cache, espalier_buffer* v_cache);
 
+/**
+ * Token Recycling: fills a tree for each sequence from the table of each token's likely successors. Node 0 takes its
+ * sequence's root, node i entry rank[i] of the row of its parent's token. -1 stands at a node that has no token, and at
+ * all nodes below it: its entry is outside of the vocabulary, or repeats the row's first one, as in a row of zeros, which
+ * nothing was written to and which so gives one child. espalier_verify accepts no such node.
+ *
+ *   table   [vocab, k]          i32  best first; any values; 1 <= k <= 64
+ *   parent  [tree_len]          i32  -1 for node 0, otherwise less than the node's index
+ *   rank    [tree_len]          i32  0 <= rank < k; that of node 0 is not looked at
+ *   root    [batch]             i32  -1 <= root < vocab; -1 for a tree without tokens
+ *   token   [batch * tree_len]  i32  out: tree b from b * tree_len on
+ *
+ * Exact: all backends agree. On a device parent, rank and root are not looked at before: what breaks its rule gives -1.
+ * Source: Token Recycling, arXiv 2408.08696.
+ */
+ESPALIER_API espalier_status espalier_recycle_fill(
+    espalier_context* ctx, const espalier_buffer* table, const espalier_buffer* parent,
+    const espalier_buffer* rank, const espalier_buffer* root, espalier_buffer* token);
+
+/**
+ * Token Recycling: learns from the nodes of a verified batch, accepted or not: row token[i] of the table becomes row i of
+ * top. When a token is at several nodes, the last tree that has it writes its row, and in this tree the last accepted
+ * node, node 0 among them, or the last node where none is accepted. So a batch leaves the table that its trees leave
+ * one after the other.
+ *
+ *   tree_begin  [batch + 1]     i32  tree b is nodes tree_begin[b] .. tree_begin[b + 1] - 1
+ *   token       [num_nodes]     i32  -1 <= token < vocab; nothing is written for -1
+ *   path        [num_nodes]     i32  accepted nodes, as espalier_verify wrote them
+ *   accept_len  [batch]         i32
+ *   top         [num_nodes, k]  i32  likely next tokens after each node, as idx of espalier_top_k
+ *   table       [vocab, k]      i32  rows of the batch's tokens are written; its old values are not read
+ *
+ * Exact: all backends agree. On a device values of buffers are not looked at before: nodes outside of their tree are left
+ * out of path, and tokens outside of the vocabulary write nothing.
+ * Source: Token Recycling, arXiv 2408.08696.
+ */
+ESPALIER_API espalier_status espalier_recycle_update(
+    espalier_context* ctx, const espalier_buffer* tree_begin, const espalier_buffer* token,
+    const espalier_buffer* path, const espalier_buffer* accept_len, const espalier_buffer* top,
+    espalier_buffer* table);
+
 #ifdef __cplusplus
 }
 #endif

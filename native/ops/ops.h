@@ -192,6 +192,21 @@ struct CommitKvArgs {
   int64_t num_moves, num_layers, num_slots, row_bytes;
 };
 
+struct RecycleFillArgs {
+  const int32_t* table;          // [vocab, k]
+  const int32_t *parent, *rank;  // [tree_len]
+  const int32_t* root;           // [batch]
+  int32_t* token;                // [batch, tree_len]
+  int32_t vocab, k, tree_len, batch;
+};
+
+struct RecycleUpdateArgs {
+  const int32_t *tree_begin, *token, *path, *accept_len;
+  const int32_t* top;  // [num_nodes, k]
+  int32_t* table;      // [vocab, k]
+  int32_t num_nodes, batch, vocab, k;
+};
+
 /** The first failure of a backend, as the call that meets it returns it. */
 struct Failure {
   espalier_status status = ESPALIER_OK;
@@ -255,6 +270,8 @@ class Backend {
   virtual void verify(const VerifyArgs& args) = 0;
   virtual void verify_sampling(const VerifySamplingArgs& args) = 0;
   virtual void commit_kv(const CommitKvArgs& args) = 0;
+  virtual void recycle_fill(const RecycleFillArgs& args) = 0;
+  virtual void recycle_update(const RecycleUpdateArgs& args) = 0;
 };
 
 }  // namespace espalier

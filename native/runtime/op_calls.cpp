@@ -231,10 +231,8 @@ void check_absent(const espalier_buffer* buffer, const char* name, bool absent, 
   fail(ESPALIER_INVALID_ARGUMENT, "%s = a buffer, expected NULL where %s", name, where);
 }
 
-/**
- * Trees follow each other from node 0 on, none is empty, and parents come before their children.
- */
-void check_trees(const std::vector<int32_t>& begin, const std::vector<int32_t>& parent) {
+/** Trees follow each other from node 0 on, and none is empty. */
+void check_begins(const std::vector<int32_t>& begin, int64_t num_nodes) {
   if (begin.empty()) return;
   if (begin[0] != 0) fail(ESPALIER_INVALID_ARGUMENT, "tree_begin[0] = %d, expected 0", begin[0]);
   for (size_t b = 0; b + 1 < begin.size(); ++b) {
@@ -245,22 +243,28 @@ void check_trees(const std::vector<int32_t>& begin, const std::vector<int32_t>& 
           begin[b]);
     }
   }
-  if (begin.back() != static_cast<int64_t>(parent.size())) {
+  if (begin.back() != num_nodes) {
     fail(
-        ESPALIER_INVALID_ARGUMENT, "tree_begin[%zu] = %d, expected num_nodes = %zu",
-        begin.size() - 1, begin.back(), parent.size());
+        ESPALIER_INVALID_ARGUMENT, "tree_begin[%zu] = %d, expected num_nodes = %lld",
+        begin.size() - 1, begin.back(), ll{num_nodes});
   }
-  for (size_t b = 0; b + 1 < begin.size(); ++b) {
-    for (int32_t i = begin[b]; i < begin[b + 1]; ++i) {
-      const int32_t node = i - begin[b];
-      if (node == 0 && parent[i] != -1) {
-        fail(
-            ESPALIER_INVALID_ARGUMENT, "parent[%d] = %d, expected -1 for node 0 of a tree", i,
-            parent[i]);
-      }
-      if (node > 0) check_range("parent", i, parent[i], 0, node, "the node's own index");
+}
+
+/** In the tree that begins at `first`, parents come before their children. */
+void check_parents(const std::vector<int32_t>& parent, int64_t first, int64_t end) {
+  for (int64_t i = first; i < end; ++i) {
+    if (i == first && parent[i] != -1) {
+      fail(
+          ESPALIER_INVALID_ARGUMENT, "parent[%lld] = %d, expected -1 for node 0 of a tree", ll{i},
+          parent[i]);
     }
+    if (i > first) check_range("parent", i, parent[i], 0, i - first, "the node's own index");
   }
+}
+
+void check_trees(const std::vector<int32_t>& begin, const std::vector<int32_t>& parent) {
+  check_begins(begin, static_cast<int64_t>(parent.size()));
+  for (size_t b = 0; b + 1 < begin.size(); ++b) check_parents(parent, begin[b], begin[b + 1]);
 }
 
 /** A paged cache: k_cache and v_cache of one type and shape. */
@@ -758,5 +762,74 @@ espalier_status espalier_commit_kv(
     args.num_layers = num_layers;
     args.row_bytes = cache.heads.value * cache.head_dim.value * type_bytes(cache.type);
     call.run(&Backend::commit_kv, args);
+  });
+}
+
+espalier_status espalier_recycle_fill(
+    espalier_context* ctx, const espalier_buffer* table, const espalier_buffer* parent,
+    const espalier_buffer* rank, const espalier_buffer* root, espalier_buffer* token) {
+  return guarded("espalier_recycle_fill", [&] {
+    const OpCall call(ctx);
+    Dim vocab{"vocab"}, k{"k"}, tree_len{"tree_len"}, batch{"batch"};
+    RecycleFillArgs args{};
+    args.table = call.data<int32_t>(table, "table", Kind::kInt, {&vocab, &k});
+    args.parent = call.data<int32_t>(parent, "parent", Kind::kInt, {&tree_len});
+    args.rank = call.data<int32_t>(rank, "rank", Kind::kInt, {&tree_len});
+    args.root = call.data<int32_t>(root, "root", Kind::kInt, {&batch});
+    args.vocab = bounded(vocab, 1);
+    args.k = bounded(k, 1, kMostBest);
+    args.tree_len = bounded(tree_len, 1);
+    args.batch = bounded(batch, 0);
+    Dim nodes{"batch * tree_len", batch.value * tree_len.value};
+    args.token = call.data<int32_t>(token, "token", Kind::kInt, {&nodes});
+    const std::vector<int32_t> parents = call.contents(parent), ranks = call.contents(rank);
+    check_parents(parents, 0, static_cast<int64_t>(parents.size()));
+    for (size_t i = 1; i < ranks.size(); ++i) check_range("rank", i, ranks[i], 0, k.value, "k");
+    check_all(call.contents(root), "root", -1, vocab.value, "vocab");
+    check_apart(
+        token, "token", {{table, "table"}, {parent, "parent"}, {rank, "rank"}, {root, "root"}});
+    call.run(&Backend::recycle_fill, args);
+  });
+}
+
+espalier_status espalier_recycle_update(
+    espalier_context* ctx, const espalier_buffer* tree_begin, const espalier_buffer* token,
+    const espalier_buffer* path, const espalier_buffer* accept_len, const espalier_buffer* top,
+    espalier_buffer* table) {
+  return guarded("espalier_recycle_update", [&] {
+    const OpCall call(ctx);
+    Dim nodes{"num_nodes"}, batch{"batch"}, vocab{"vocab"}, k{"k"};
+    RecycleUpdateArgs args{};
+    args.token = call.data<int32_t>(token, "token", Kind::kInt, {&nodes});
+    args.path = call.data<int32_t>(path, "path", Kind::kInt, {&nodes});
+    args.accept_len = call.data<int32_t>(accept_len, "accept_len", Kind::kInt, {&batch});
+    args.top = call.data<int32_t>(top, "top", Kind::kInt, {&nodes, &k});
+    args.table = call.data<int32_t>(table, "table", Kind::kInt, {&vocab, &k});
+    Dim begins{"batch + 1", batch.value + 1};
+    args.tree_begin = call.data<int32_t>(tree_begin, "tree_begin", Kind::kInt, {&begins});
+    args.num_nodes = bounded(nodes, 0);
+    args.batch = bounded(batch, 0);
+    args.vocab = bounded(vocab, 1);
+    args.k = bounded(k, 1, kMostBest);
+    if (call.on_cpu()) {
+      check_begins(call.contents(tree_begin), nodes.value);
+      check_all(call.contents(token), "token", -1, vocab.value, "vocab");
+      check_all(call.contents(top), "top", 0, vocab.value, "vocab");
+      for (int32_t b = 0; b < args.batch; ++b) {
+        const int32_t first = args.tree_begin[b], tree_len = args.tree_begin[b + 1] - first;
+        check_range("accept_len", b, args.accept_len[b], 0, tree_len, "nodes of the tree");
+        for (int32_t i = first; i < first + args.accept_len[b]; ++i) {
+          check_range("path", i, args.path[i], 1, tree_len, "nodes of the tree");
+        }
+      }
+    }
+    check_apart(
+        table, "table",
+        {{tree_begin, "tree_begin"},
+         {token, "token"},
+         {path, "path"},
+         {accept_len, "accept_len"},
+         {top, "top"}});
+    call.run(&Backend::recycle_update, args);
   });
 }

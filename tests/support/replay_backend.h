@@ -89,6 +89,12 @@ class ReplayBackend final : public espalier::Backend {
     op(&Backend::verify_sampling, args);
   }
   void commit_kv(const espalier::CommitKvArgs& args) override { op(&Backend::commit_kv, args); }
+  void recycle_fill(const espalier::RecycleFillArgs& args) override {
+    op(&Backend::recycle_fill, args);
+  }
+  void recycle_update(const espalier::RecycleUpdateArgs& args) override {
+    op(&Backend::recycle_update, args);
+  }
 
  private:
   struct Step {

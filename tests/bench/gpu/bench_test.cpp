@@ -70,6 +70,8 @@ class CountingDevice final : public Backend {
     take(400.0 * args.vocab, 0);
   }
   void commit_kv(const espalier::CommitKvArgs&) override { take(0, 0); }
+  void recycle_fill(const espalier::RecycleFillArgs&) override { take(0, 0); }
+  void recycle_update(const espalier::RecycleUpdateArgs&) override { take(0, 0); }
 
  private:
   void take(double bytes, double flops) { seconds += 5e-6 + std::max(bytes / 1e12, flops / 1e14); }
@@ -110,6 +112,10 @@ class OverCpu : public Backend {
     cpu_->verify_sampling(args);
   }
   void commit_kv(const espalier::CommitKvArgs& args) override { cpu_->commit_kv(args); }
+  void recycle_fill(const espalier::RecycleFillArgs& args) override { cpu_->recycle_fill(args); }
+  void recycle_update(const espalier::RecycleUpdateArgs& args) override {
+    cpu_->recycle_update(args);
+  }
 
  private:
   std::unique_ptr<Backend> cpu_ = espalier::make_cpu_backend(1);
