@@ -153,6 +153,10 @@ class Run(unittest.TestCase):
         self.assertEqual(self.calls("model_bench"), [])
         self.assert_ends(self.run_it("--build", str(self.build), fail="cmake"), 1, "the build failed")
 
+    def test_a_skipped_test_is_no_passed_one(self):
+        self.stand_in("ctest", 'echo "100% tests passed, 0 tests failed out of 3"; echo "   7 - gpu_embed (Skipped)"')
+        self.assert_ends(self.run_it("--build", str(self.build)), 1, "failed: skipped tests")
+
     def test_a_line_that_says_failed_fails_the_run(self):
         (self.folder / "bench.jsonl").write_text(lines([{"question": "Equal bits?", "answer": "no", "failed": True}]))
         result = self.run_it("--build", str(self.build))
@@ -166,6 +170,7 @@ class Run(unittest.TestCase):
         self.assertEqual(
             [line.split()[2] for line in self.calls("compute-sanitizer")], ["memcheck", "racecheck", "synccheck", "initcheck"] * 2)
         self.assertEqual(self.calls("gpu_bench") + self.calls("ctest"), [])
+        self.assertTrue(all(line.endswith("quick=1") for line in self.calls("compute-sanitizer")))
         self.assert_ends(self.run_it("--sanitize", "--build", str(self.build), fail="racecheck gpu_verify"), 1,
                          "failed: racecheck gpu_verify")
 

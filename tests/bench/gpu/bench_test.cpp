@@ -2,6 +2,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <stdexcept>
 
 #include "check.h"
 #include "cpu/cpu_backend.h"
@@ -297,6 +298,28 @@ TEST(a_failure_of_the_backend_fails_its_row_alone) {
     CHECK_EQ(row.seconds > 0, !broke);
     CHECK_EQ(row.failed, broke && row.label != "gate+up");  // too little memory is no defect
   }
+}
+
+TEST(a_device_that_breaks_leaves_its_word_in_every_row) {
+  const auto cpu = espalier::make_cpu_backend(1);
+  class Breaks final : public Timer {
+   public:
+    void begin() override {}
+    void end() override {}
+    double seconds() override {
+      if (--steps_ < 0) throw std::runtime_error("unspecified launch failure");
+      return 1e-3;
+    }
+
+   private:
+    int steps_ = 50;
+  } timer;
+  Bench bench(*cpu, timer, tiny_limits(), kQuiet);
+  Cases(bench, tiny()).run_all();
+  CHECK_EQ(bench.rows().size(), kTinyRows);
+  CHECK(bench.rows().front().seconds > 0);
+  CHECK_EQ(bench.rows().back().why, std::string("unspecified launch failure"));
+  CHECK(bench.rows().back().failed);
 }
 
 TEST(a_quick_run_keeps_to_its_time_on_a_modest_card) {

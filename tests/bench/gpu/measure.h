@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <random>
 #include <string>
@@ -163,7 +164,12 @@ class Bench {
       return 0;
     }
     ++owner_;
-    row.seconds = median_seconds(std::max<size_t>(turns, 1), call, &row.why);
+    try {
+      row.seconds = median_seconds(std::max<size_t>(turns, 1), call, &row.why);
+    } catch (const std::exception& e) {  // of the timer: the device broke, and says so from now on
+      row.why = e.what();
+      row.failed = true;
+    }
     const espalier::Failure failure = backend_.take_failure();
     if (failure.status != ESPALIER_OK) {
       row.seconds = 0;
