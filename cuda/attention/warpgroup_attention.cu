@@ -71,10 +71,14 @@ SIMT_DEVICE int first_key_of(const TreeAttentionArgs& args, int position) {
   return reach_of(position, args.window, 0).begin;
 }
 
-/** The run that begins with a row of the block; without tiles where the rows have no sequence. */
+/** The run that begins with a row of the block; without tiles where the rows have no sequence. All lanes. */
 SIMT_DEVICE Run run_from(const TreeAttentionArgs& args, const Rows& rows, int64_t first) {
-  Run run{first, first + 1, args.row_seq[first], 0, 0, 0, 0};
-  while (run.end < rows.end && args.row_seq[run.end] == run.seq) ++run.end;
+  Run run{first, first, args.row_seq[first], 0, 0, 0, 0};
+  for (uint32_t others = 0; others == 0;) {
+    const int64_t row = run.end + simt::lane();
+    others = ~simt::ballot(row < rows.end && args.row_seq[row] == run.seq);
+    run.end += others == 0 ? simt::kWarp : simt::lowest(others);
+  }
   if (run.seq < 0) return run;
   run.first_key = first_key_of(args, position_of(args, first));
   run.end_key = position_of(args, run.end - 1) + 1;
@@ -169,7 +173,7 @@ class WarpgroupPairs {
     }
   }
 
-  /** Queries of the pairs to shared memory, rounded to the type of the cache. */
+  /** Queries of the pairs to shared memory, rounded to the type of the cache; attend publishes them. */
   SIMT_DEVICE void load_queries() {
     SIMT_NO_UNROLL
     for (int i = simt::thread() % simt::kWarpgroup; i < kGroupPairs * Shape::kChunks;
@@ -184,7 +188,6 @@ class WarpgroupPairs {
       *reinterpret_cast<simt::Vec<T, 8>*>(
           queries_ + pair / 8 * Shape::kRows + chunk * kChunk + pair % 8 * 8) = part;
     }
-    simt::publish_shared();
     simt::sync_named(1 + warpgroup(), simt::kWarpgroup);
   }
 

@@ -224,8 +224,7 @@ MUTANTS = [
     ("attention/warpgroup_attention", "stage of keys overwritten too early", "if (n >= kStages) barriers.empty_k", "if (n > kStages) barriers.empty_k"),
     ("attention/warpgroup_attention", "stage of values overwritten too early", "if (n >= kStages) barriers.empty_v", "if (n > kStages) barriers.empty_v"),
     ("attention/warpgroup_attention", "phase of the wrong parity", "(n / kStages + 1) % 2", "n / kStages % 2"),
-    ("attention/warpgroup_attention", "keys freed before the wait", "      simt::wait_products<1>(score);\n      release(barriers_.empty_k, n);",
-     "      release(barriers_.empty_k, n);\n      simt::wait_products<1>(score);"),
+    ("attention/warpgroup_attention", "the wrong stage of keys freed", "      release(barriers_.empty_k, n);\n      weigh(tile", "      release(barriers_.empty_k, n + 1);\n      weigh(tile"),
     ("attention/warpgroup_attention", "values freed before the wait",
      "      simt::wait_products<0>(value_, weight);\n      release(barriers_.empty_v, n - 1);",
      "      release(barriers_.empty_v, n - 1);\n      simt::wait_products<0>(value_, weight);"),
@@ -233,7 +232,8 @@ MUTANTS = [
     ("attention/warpgroup_attention", "values of a tile not awaited", "      wait_for(barriers_.full_v, n - 1);\n", ""),
     ("attention/warpgroup_attention", "copies not published", "      simt::publish_shared();\n      simt::begin_products(value_, weight);",
      "      simt::begin_products(value_, weight);"),
-    ("attention/warpgroup_attention", "queries not published", "    simt::publish_shared();\n    simt::sync_named", "    simt::sync_named"),
+    ("attention/warpgroup_attention", "first tile and queries not published", "    simt::publish_shared();\n    simt::begin_products();", "    simt::begin_products();"),
+    ("attention/warpgroup_attention", "last values not published", "    simt::publish_shared();\n    simt::begin_products(value_, weight);\n    multiply_values(n, weight);", "    simt::begin_products(value_, weight);\n    multiply_values(n, weight);"),
     ("attention/warpgroup_attention", "barrier behind the queries missing", "    simt::sync_named(1 + warpgroup(), simt::kWarpgroup);\n", ""),
     ("attention/warpgroup_attention", "products not begun again", "      simt::begin_products(value_, weight);\n      multiply_keys", "      multiply_keys"),
     ("attention/warpgroup_attention", "values not scaled to the new largest", "value_[i] *= scale[i / 2 % 2];", "value_[i] *= 1.0f;"),
@@ -248,7 +248,7 @@ MUTANTS = [
      "v_tile + step * 2 * Shape::kRows, kChunkBytes, Shape::kRowsBytes)"),
     ("attention/warpgroup_attention", "warpgroups share their queries", "queries_(queries + warpgroup() * kGroupPairs * kHeadDim)", "queries_(queries)"),
     ("attention/warpgroup_attention", "heads of the next KV head", "simt::block_y() * rows_.heads +", "(simt::block_y() ^ (args_.num_kv_heads > 1)) * rows_.heads +"),
-    ("attention/warpgroup_attention", "rows of two sequences as one", "args.row_seq[run.end] == run.seq) ++run.end", "args.row_seq[run.end] >= 0) ++run.end"),
+    ("attention/warpgroup_attention", "rows of two sequences as one", "row < rows.end && args.row_seq[row] == run.seq", "row < rows.end && args.row_seq[row] >= 0"),
     ("attention/warpgroup_attention", "values of the sequence before", "    for (int i = 0; i < kValues; ++i) value_[i] = 0.0f;", "    for (int i = 1 << 30; i < kValues; ++i) value_[i] = 0.0f;"),
     ("attention/warpgroup_attention", "rows of other runs written", "const bool of_run = row_[i] >= run.first && row_[i] < run.end;", "const bool of_run = row_[i] < rows_.end;"),
     ("attention/warpgroup_attention", "weights of the next pair", "x[step * 8 + 2 * i], x[step * 8 + 2 * i + 1]", "x[step * 8 + 2 * (i ^ 1)], x[step * 8 + 2 * (i ^ 1) + 1]"),
@@ -280,6 +280,18 @@ MUTANTS = [
     ("gemm/gemm.h", "bias of the product for the gate", "up += load_element(view.up_bias, n);", "up += load_element(part.bias.data != nullptr ? part.bias : view.up_bias, n);"),
     ("gemm/gemm.h", "residual of the first row", "y += view.residual[at];", "y += view.residual[n];"),
     ("gemm/gemm.h", "silu of large negatives is NaN", "(y != y ? y : 0.0f)", "y"),
+    ("gemm/gemm.h", "rows of other blocks not awaited", "    while (simt::load_flag(&view.turns[1]) < rows) {\n    }\n", ""),
+    ("gemm/gemm.h", "one row not awaited", "simt::load_flag(&view.turns[1]) < rows", "simt::load_flag(&view.turns[1]) < rows - 1"),
+    ("gemm/gemm.h", "last row in nobody's turn", "if (row >= rows) break;", "if (row >= rows - 1) break;"),
+    ("gemm/gemm.h", "a row told before it is written", "    simt::sync_block();  // the row is written, and the turn is read\n", ""),
+    ("gemm/gemm.h", "no fence before a row is told", "      simt::fence();\n      simt::atomic_add(&view.turns[1], 1);", "      simt::atomic_add(&view.turns[1], 1);"),
+    ("gemm/gemm.h", "no fence behind the rows of others", "    simt::fence();\n    if (simt::atomic_add(&view.turns[2]", "    if (simt::atomic_add(&view.turns[2]"),
+    ("gemm/gemm.h", "turns left as they are", "simt::store_flag(&view.turns[i], 0);", "simt::load_flag(&view.turns[i]);"),
+    ("gemm/gemm.h", "turns set to zero by the first block", "== simt::num_blocks() * simt::num_blocks_y() - 1", "== 0"),
+    ("gemm/gemm.h", "blocks of one row of the grid counted", "== simt::num_blocks() * simt::num_blocks_y() - 1", "== simt::num_blocks() - 1"),
+    ("gemm/gemm.h", "barrier behind the turn missing", "    simt::sync_block();\n    const int32_t row = turn[0];", "    const int32_t row = turn[0];"),
+    ("gemm/gemm.h", "last barrier missing", "  simt::sync_block();\n}\n\n/** y / (1", "}\n\n/** y / (1"),
+    ("gemm/gemm.h", "rows that fill up not rounded", "static_cast<int32_t>(num_rounded_rows(view));\n  for", "static_cast<int32_t>(view.m);\n  for"),
     ("gemm/skinny_gemm", "norm's factor of the first rows", "factor[i * 8 + simt::lane() / 4]", "factor[simt::lane() / 4]"),
     ("gemm/skinny_gemm", "fragments in another order of k", "low[2 * half], high[2 * half], low[2 * half + 1], high[2 * half + 1]", "low[2 * half + 1], high[2 * half + 1], low[2 * half], high[2 * half]"),
     ("gemm/skinny_gemm", "halves of a tile swapped", "low[2 * half], high[2 * half], low", "high[2 * half], low[2 * half], low"),
@@ -334,7 +346,8 @@ def run(command, cwd, timeout=1200, environment=None):
         env={**os.environ, **(environment or {})})
 
 
-# The step: the session on a device that replays, and the backend. (source, what the bug is, the text, what it becomes)
+# The step: the session on a device that replays, and the backend. (source, what the bug is, the text, what it becomes, and the test where
+# it is not the source's own)
 STEP_MUTANTS = [
     ("native/runtime/session.cpp", "wrong slot after commit", "s.length() + i + 1)", "s.length() + i)"),
     ("native/runtime/session.cpp", "kv_len as of the first step of so many rows", "kv_len.push_back(s.length());",
@@ -361,6 +374,17 @@ STEP_MUTANTS = [
     ("cuda/cuda_backend.cu", "a download does not wait", "wait();\n        std::memcpy(static_cast<char*>(to)", "std::memcpy(static_cast<char*>(to)"),
     ("cuda/cuda_backend.cu", "a failure is forgotten", "if (failure_.status != ESPALIER_OK) return;\n    failure_.status = status;", "return;"),
     ("cuda/cuda_backend.cu", "ops go on behind a failure", "if (failure_.status == ESPALIER_OK) attempt_always(body);", "attempt_always(body);"),
+    ("cuda/cuda_backend.cu", "planning runs the ops", "if (!planning_) op(args, stream_);", "op(args, stream_);", "simt_step"),
+    ("cuda/cuda_backend.cu", "the last planned op decides", "planned_bytes_ = std::max(planned_bytes_, bytes);", "planned_bytes_ = bytes;", "simt_step"),
+    ("cuda/cuda_backend.cu", "what is planned is not taken", "attempt([&] { grow_workspace(planned_bytes_); });", "", "simt_step"),
+    ("cuda/cuda_backend.cu", "planning never ends", "    planning_ = false;\n", "", "simt_step"),
+    ("native/runtime/session.cpp", "one row planned", "  attention_.rows = max_rows;", "  attention_.rows = 1;", "simt_step"),
+    ("native/runtime/session.cpp", "no pages planned", "  attention_.max_pages = max_pages;\n  attention_.max_depth = max_depth;\n  attention_.batch = max_rows;",
+     "  attention_.max_depth = max_depth;\n  attention_.batch = max_rows;", "simt_step"),
+    ("native/runtime/session.cpp", "no pass planned", "  run({}, 0, true);\n  const int32_t most", "  const int32_t most", "simt_step"),
+    ("native/runtime/session.cpp", "no filters planned", "  draws.filtered = true;\n", "", "simt_step"),
+    ("native/runtime/session.cpp", "draws not planned", "  backend_.sample(draws);\n  VerifySampling", "  VerifySampling", "simt_step"),
+    ("native/runtime/session.cpp", "speculative sampling not planned", "  backend_.verify_sampling(judged);\n  backend_.end", "  backend_.end", "simt_step"),
 ]
 
 
@@ -399,7 +423,7 @@ def verdict_of(program, build, environment):
 
 def outcome(build, commands, work, mutant):
     """Killed, or why not; and what the test said first."""
-    name, _, old, new = mutant
+    name, _, old, new, *test = mutant
     changed, source = sources_of(name)
     text = changed.read_text()
     if text.count(old) < 1:
@@ -419,7 +443,7 @@ def outcome(build, commands, work, mutant):
     compiled = run(compile_command, build)
     if compiled.returncode != 0:
         return "NOT COMPILED", compiled.stderr.strip().splitlines()[0]
-    program, folder, environment = program_of(source.relative_to(ROOT))
+    program, folder, environment = (test[0], "tests/simt", {}) if test else program_of(source.relative_to(ROOT))
     links = run(["ninja", "-t", "commands", program], build).stdout.splitlines()
     link = next(line for line in links if f"-o {folder}/{program} " in line)
     # Instead of its object, or in front of its archive.

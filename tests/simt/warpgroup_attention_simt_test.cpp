@@ -241,6 +241,22 @@ TEST(nan_and_infinity_reach_only_the_rows_that_see_them) {
   }
 }
 
+TEST(nan_in_a_query_stays_in_its_row_and_head) {
+  auto random = seeded();
+  Case c = prompt();
+  c.q_heads = 2;
+  const std::vector<Tree> clean = {piece(c, 60, 70, random)};
+  auto with_bad = clean;
+  with_bad[0].q[31 * c.row_len() + c.head_dim + 9] = std::numeric_limits<float>::quiet_NaN();
+  const Floats want = run(c, clean, random), got = run(c, with_bad, random);
+  for (int i = 0; i < 70 * c.row_len(); ++i) {
+    const bool hit = i / c.row_len() == 31 && i % c.row_len() >= c.head_dim;
+    CHECK_MSG(
+        hit ? std::isnan(got[i]) : same_bits(&got[i], &want[i], 1), "row %d, %d: %g, clean %g",
+        i / c.row_len(), i % c.row_len(), got[i], want[i]);
+  }
+}
+
 TEST(offsets_beyond_2_to_31_elements) {
   // A cache of which only the last slots are used: 60 positions, then a prompt of 68 tokens.
   constexpr int kPage = 16, kDim = 64, kHeads = 2, kPages = (1 << 20) + 9, kLen = 60, kRows = 68;
