@@ -405,6 +405,8 @@ TEST(a_whole_run_has_the_shapes_of_the_8b_model) {
   wants("verify_sampling", "point mass, nodes 64, vocab 128256, accepted 0");
   wants("draft_head", "rows 1, vocab 32000, hidden 4096, k 10");
   wants("commit_kv", "moves 8, layers 32");
+  wants("recycle_fill", "trees 1, nodes 64, vocab 128256, k 8");
+  wants("recycle_update", "trees 64, nodes 64, vocab 128256, k 8");
   std::printf(
       "  %zu rows, memory %.1f GB\n", bench.rows().size(),
       static_cast<double>(device.most_held) / 1e9);

@@ -157,7 +157,10 @@ class Cases {
     verify_sampling("point mass", ESPALIER_POINT_MASS);
     verify_sampling("without replacement", ESPALIER_WITHOUT_REPLACEMENT);
     draft_head(10);
-    for (const int trees : s_.draws) verify("", trees, 64);
+    for (const int trees : s_.draws) {
+      verify("", trees, 64);
+      recycle(trees, 8);
+    }
     verify("a launch", 1, 1);
     commit_kv(8);
   }
@@ -663,6 +666,57 @@ class Cases {
     const Row row{
         "verify", label, {{"trees", batch}, {"nodes", tree_len}}, 12.0 * batch * tree_len};
     bench_.measure(row, 1, [&](size_t) { backend_.verify(args); });
+    bench_.free_all();
+  }
+
+  /** Token Recycling's table: trees of 64 nodes out of it, and what was likely behind their nodes into it. */
+  void recycle(int trees, int k) {
+    constexpr int kNodes = 64;
+    const auto vocab = static_cast<int32_t>(s_.vocab);
+    const auto nodes = static_cast<size_t>(trees * kNodes);
+    std::vector<int32_t> table(static_cast<size_t>(vocab) * k), rank(kNodes), root(trees),
+        begin(trees + 1), path(nodes), top(nodes * k);
+    for (size_t i = 0; i < table.size(); ++i) {
+      table[i] = static_cast<int32_t>(i * 7919 % vocab);
+    }
+    for (size_t i = 0; i < top.size(); ++i) top[i] = static_cast<int32_t>(i * 104729 % vocab);
+    for (int i = 1; i < kNodes; ++i) rank[i] = 1 - i % 2;  // of a binary tree's children
+    for (int b = 0; b <= trees; ++b) begin[b] = b * kNodes;
+    for (int b = 0; b < trees; ++b) {
+      root[b] = b * 31 % vocab;
+      path[static_cast<size_t>(b) * kNodes] = 1;  // the first child is accepted
+    }
+    int32_t* on_table = bench_.filled(table);
+    int32_t* token = bench_.fresh<int32_t>(nodes);
+    const espalier::RecycleFillArgs fill{
+        on_table,
+        bench_.filled(binary_tree(kNodes)),
+        bench_.filled(rank),
+        bench_.filled(root),
+        token,
+        vocab,
+        k,
+        kNodes,
+        trees};
+    const SizesOf sizes = {{"trees", trees}, {"nodes", kNodes}, {"vocab", vocab}, {"k", k}};
+    const auto num_nodes = static_cast<double>(nodes);
+    bench_.measure(Row{"recycle_fill", "", sizes, 8.0 * kNodes + 8 * num_nodes}, 1, [&](size_t) {
+      backend_.recycle_fill(fill);
+    });
+    const espalier::RecycleUpdateArgs update{
+        bench_.filled(begin),
+        token,
+        bench_.filled(path),
+        bench_.filled(std::vector<int32_t>(trees, 1)),
+        bench_.filled(top),
+        on_table,
+        static_cast<int32_t>(nodes),
+        trees,
+        vocab,
+        k};
+    bench_.measure(Row{"recycle_update", "", sizes, num_nodes * (4 + 8.0 * k)}, 1, [&](size_t) {
+      backend_.recycle_update(update);
+    });
     bench_.free_all();
   }
 

@@ -30,7 +30,7 @@ inline Sizes tiny() {
 
 /** Rows of tiny() on a backend, without peers. */
 constexpr size_t kTinyRows =
-    2 + 5 * 2 + 4 * 1 + 2 + 2 * 2 + 2 * 2 + 1 + 2 * 2 + 2 * 5 + 2 + 1 + 3 + 1;
+    2 + 5 * 2 + 4 * 1 + 2 + 2 * 2 + 2 * 2 + 1 + 2 * 2 + 2 * 5 + 2 + 1 + 2 + 2 * 2 + 1 + 1;
 
 inline Limits tiny_limits() {
   return {
