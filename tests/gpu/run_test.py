@@ -79,6 +79,7 @@ class Run(unittest.TestCase):
     def test_bad_usage_is_refused_before_anything_runs(self):
         self.assert_ends(self.run_it("--fast"), 2, "argument = '--fast', expected --quick, --sanitize, --build DIR or --help")
         self.assert_ends(self.run_it("--build"), 2, "--build expects a folder")
+        self.assert_ends(self.run_it("--build", str(self.log)), 2, f"--build = '{self.log}', expected a folder")
         self.assertEqual(self.log.read_text(), "")
 
     def test_without_a_gpu_it_is_skipped(self):
