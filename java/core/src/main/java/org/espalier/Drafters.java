@@ -1,9 +1,11 @@
 package org.espalier;
 
 import java.nio.file.Path;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.espalier.draft.Aded;
@@ -186,6 +188,12 @@ public final class Drafters {
     int depth = values.number("depth");
     double threshold = values.decimal("threshold");
     String source = values.text("source");
+    if (!source.equals("draft-model")) {
+      values.refuse("model", "source = draft-model");
+    }
+    if (!source.equals("layer-skip")) {
+      values.refuse("layers", "source = layer-skip");
+    }
     return switch (source) {
       case "draft-model" -> DraftModels.dynamicTree(values.text("model"), nodes, depth, threshold);
       case "early-exit" -> EarlyExit.dynamicTree(nodes, depth, threshold);
@@ -249,6 +257,7 @@ public final class Drafters {
   private static final class Values {
     private final DrafterInfo info;
     private final Map<String, String> values = new LinkedHashMap<>();
+    private final Set<String> given = new HashSet<>();
 
     Values(DrafterInfo info) {
       this.info = info;
@@ -270,6 +279,15 @@ public final class Drafters {
                 + (known.isEmpty() ? "none" : known));
       }
       values.put(key, pair.substring(equals + 1));
+      given.add(key);
+    }
+
+    /** Refuses a parameter that is of no use with the others. */
+    void refuse(String key, String needed) {
+      if (given.contains(key)) {
+        throw new IllegalArgumentException(
+            info.name() + ": " + key + " = " + text(key) + ", expected only with " + needed);
+      }
     }
 
     String text(String key) {

@@ -200,32 +200,36 @@ class ParallelTest {
    * (1 - a^g) / ((1 - a)(1 - a^g + a)) tokens a step when a share a of the draft's tokens is right.
    */
   @ParameterizedTest
+  @Timeout(300)
   @CsvSource({"0.8, 5, 2.283", "0.5, 2, 1.2", "0.9, 1, 1.0", "0.9, 5, 3.127", "0.6, 5, 1.515"})
   void rateIsTheOneOfTheModel(double a, int g, double rate) {
     double ag = Math.pow(a, g);
     double model = (1 - ag) / ((1 - a) * (1 - ag + a));
     assertThat(model).isCloseTo(rate, within(6e-4));
     Random random = new Random(7);
-    int length = 20_000;
     // Each token is right or wrong once for all: drafted anew it is drafted after another text.
-    int[] text = new int[1 << 12];
+    int[] text = new int[1 << 10];
     long steps = 0;
     long tokens = 0;
     DraftThread thread = new DraftThread();
-    thread.enter();
-    Scripted draft = new Scripted(position -> random.nextDouble() < a ? 0 : 1);
-    try (Parallel drafter = new Parallel(thread, draft, new Parallel.Pace(g))) {
-      Target target = new Target(1, text);
-      while (tokens < length && text.length - target.verified > 4 * g) {
-        int before = target.verified;
-        target.step(drafter);
-        tokens += target.verified - before;
-        steps++;
-        draft.calls.clear();
+    thread.enter(); // so that it stays from one text to the next
+    while (steps < 100_000) {
+      thread.enter();
+      Scripted draft = new Scripted(position -> random.nextDouble() < a ? 0 : 1);
+      try (Parallel drafter = new Parallel(thread, draft, new Parallel.Pace(g))) {
+        Target target = new Target(1, text);
+        target.step(drafter); // no block is there yet
+        while (text.length - target.verified > 4 * g) {
+          int before = target.verified;
+          target.step(drafter);
+          tokens += target.verified - before;
+          steps++;
+          draft.calls.clear();
+        }
       }
     }
-    // Three standard errors of some thousand tokens; 1e5 steps take too long with a real thread.
-    assertThat((double) tokens / steps).isCloseTo(model, within(0.1 * model));
+    thread.leave();
+    assertThat((double) tokens / steps).isCloseTo(model, within(0.01 * model));
   }
 
   /** No token is proposed beyond what is wanted, and no block is begun that nobody can use. */

@@ -68,6 +68,8 @@ class DrafterParametersTest {
         "dynamic-tree:threshold=-0.1; threshold = -0.1, expected at least 0 and below 1",
         "dynamic-tree:threshold=NaN; threshold = NaN, expected at least 0 and below 1",
         "dynamic-tree:threshold=x; threshold = x, expected a number",
+        "dynamic-tree:layers=a.json; layers = a.json, expected only with source = layer-skip",
+        "dynamic-tree:source=early-exit,model=m; model = m, expected only with source = draft-model",
         "dynamic-tree:source=dice; source = dice, expected ",
         "layer-skip:r=0; r = 0.0, expected above 0 and below 1",
         "layer-skip:s_max=1.1; s_max = 1.1, expected 0.0 to 1.0",
