@@ -100,7 +100,7 @@ final class AnalyzeCommand implements Runnable {
   @Option(
       names = "--epochs",
       paramLabel = "N",
-      defaultValue = "6",
+      defaultValue = "3",
       description = "Times that a text is learned from. Default: ${DEFAULT-VALUE}.")
   private int epochs;
 

@@ -64,9 +64,9 @@ public final class InformationSurplus {
       }
     }
 
-    /** Rank 32, six epochs. */
+    /** Rank 32, three epochs. */
     public static Options defaults() {
-      return new Options(32, 6, 1);
+      return new Options(32, 3, 1);
     }
   }
 

@@ -12,6 +12,10 @@ import java.util.Random;
  */
 final class Probe {
   private static final float RATE = 0.1f;
+
+  /** A step of P moves z by all elements of the state at once. */
+  private final float stateRate;
+
   private static final float WEIGHT_DECAY = 1e-5f;
 
   private final int classes;
@@ -49,6 +53,7 @@ final class Probe {
     this.hidden = hidden;
     this.offsets = offsets;
     this.rank = rank;
+    this.stateRate = RATE / (float) Math.sqrt(Math.max(1, hidden));
     Random random = new Random(seed);
     p = normal(rank * hidden, random, 1 / Math.sqrt(Math.max(1, hidden)));
     e = normal(offsets * classes * rank, random, 0.1);
@@ -122,26 +127,26 @@ final class Probe {
       for (int r = 0; r < rank; r++) {
         int at = k * rank + r;
         dz[r] = Math.fma(g, u[at], dz[r]);
-        step(u, uSquares, at, g * z[r]);
+        step(u, uSquares, at, g * z[r], RATE);
       }
-      step(c, cSquares, k, g);
+      step(c, cSquares, k, g, RATE);
     }
     for (int r = 0; r < rank; r++) {
       for (int i = 0; i < hidden; i++) {
-        step(p, pSquares, r * hidden + i, dz[r] * h[i]);
+        step(p, pSquares, r * hidden + i, dz[r] * h[i], stateRate);
       }
     }
     for (int j = 0; j < offsets; j++) {
       int row = (j * classes + seen[from + j]) * rank;
       for (int r = 0; r < rank; r++) {
-        step(e, eSquares, row + r, dz[r]);
+        step(e, eSquares, row + r, dz[r], RATE);
       }
     }
   }
 
-  private static void step(float[] parameter, float[] squares, int i, float gradient) {
+  private static void step(float[] parameter, float[] squares, int i, float gradient, float rate) {
     float g = gradient + WEIGHT_DECAY * parameter[i];
     squares[i] += g * g;
-    parameter[i] -= RATE * g / ((float) Math.sqrt(squares[i]) + 1e-6f);
+    parameter[i] -= rate * g / ((float) Math.sqrt(squares[i]) + 1e-6f);
   }
 }
