@@ -382,9 +382,7 @@ STEP_MUTANTS = [
     ("native/runtime/session.cpp", "no pages planned", "  attention_.max_pages = max_pages;\n  attention_.max_depth = max_depth;\n  attention_.batch = max_rows;",
      "  attention_.max_depth = max_depth;\n  attention_.batch = max_rows;", "simt_step"),
     ("native/runtime/session.cpp", "no pass planned", "  run({}, 0, true);\n  const int32_t most", "  const int32_t most", "simt_step"),
-    ("native/runtime/session.cpp", "no filters planned", "  draws.filtered = true;\n", "", "simt_step"),
     ("native/runtime/session.cpp", "draws not planned", "  backend_.sample(draws);\n  VerifySampling", "  VerifySampling", "simt_step"),
-    ("native/runtime/session.cpp", "speculative sampling not planned", "  backend_.verify_sampling(judged);\n  backend_.end", "  backend_.end", "simt_step"),
 ]
 
 

@@ -40,9 +40,11 @@ struct Steps {
   espalier_session* session = nullptr;
   Ints seqs;
 
-  explicit Steps(int layers, int sequences = 1) {
+  explicit Steps(int layers, int sequences = 1, int q_heads = 4, int max_positions = 256) {
     shape.layers = layers;
     shape.hidden = shape.head_dim = 64;
+    shape.q_heads = q_heads;
+    shape.max_positions = max_positions;
     espalier_test::write_random_model(shape, folder.path());
     ok(espalier_model_load(ctx, folder.path().c_str(), &model));
     espalier_session_options options{};
@@ -245,6 +247,15 @@ TEST(nothing_is_allocated_after_a_session_is_made) {
     }
     espalier_buffer_destroy(q);
   }
+}
+
+TEST(nothing_is_allocated_where_attention_wants_the_most) {
+  const Steps steps(1, 1, 16, 600);  // more than sampling; and a second split of the keys
+  const uint64_t before = counts().allocations;
+  steps.prefill(515);
+  steps.forward(kMaxNodes);
+  steps.finish();
+  CHECK_EQ(counts().allocations, before);
 }
 
 TEST(a_session_that_memory_is_too_small_for_is_refused) {
