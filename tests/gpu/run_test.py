@@ -109,7 +109,7 @@ class Run(unittest.TestCase):
 
     def test_a_run_builds_for_the_cards_tests_measures_and_prints_the_table(self):
         result = self.run_it("--build", str(self.build))
-        self.assert_ends(result, 0, "all passed")
+        self.assert_ends(result, 0, "all passed, ")
         configure = self.calls("cmake")[0]
         for word in (f"-B {self.build}", "-DESPALIER_CUDA=system", "-DESPALIER_CUDA_ARCHITECTURES=86-real;90a-real",
                      "-DESPALIER_CUTLASS=OFF"):
@@ -120,7 +120,7 @@ class Run(unittest.TestCase):
         self.assertEqual([line.split()[1:4] for line in self.calls("model_bench")],
                          [[model, "--context", context] for model in models for context in ("1024", "8192")])
         self.assertIn("--untied 1", self.calls("random_model")[1])
-        for text in ("command tests/gpu/run --build", "conformance 100% tests passed, 0 tests failed out of 3", "driver 580.1",
+        for text in ("command tests/gpu/run --build", "conformance 100% tests passed, 0 tests failed out of 3, 0 skipped", "driver 580.1",
                      "card NVIDIA Made Up", "no cuBLAS: libcublas.so.13 and .12 not found", "copy: 4096 GB/s",
                      "Made-Up, context 1024, nodes 1: 1000.0 tokens/s"):
             self.assertIn(text, result.stdout)
@@ -156,7 +156,9 @@ class Run(unittest.TestCase):
 
     def test_a_skipped_test_is_no_passed_one(self):
         self.stand_in("ctest", 'echo "100% tests passed, 0 tests failed out of 3"; echo "   7 - gpu_embed (Skipped)"')
-        self.assert_ends(self.run_it("--build", str(self.build)), 1, "failed: skipped tests")
+        result = self.run_it("--build", str(self.build))
+        self.assert_ends(result, 1, "failed: skipped tests")
+        self.assertIn("out of 3, 1 skipped", result.stdout)
 
     def test_a_line_that_says_failed_fails_the_run(self):
         (self.folder / "bench.jsonl").write_text(lines([{"question": "Equal bits?", "answer": "no", "failed": True}]))

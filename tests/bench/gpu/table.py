@@ -14,12 +14,15 @@ COPY, PRODUCT = "copy", "product"
 
 class Record:
     def __init__(self, lines):
-        self.cases, self.peers, self.missing, self.answers, self.about, self.notes = [], {}, [], [], [], []
+        self.cases, self.peers, self.missing, self.answers, self.about = [], {}, [], [], []
         self.failed = False
         for line in lines:
             if not line.strip():
                 continue
-            entry = json.loads(line)
+            try:
+                entry = json.loads(line)
+            except ValueError:  # a program that ended in the middle of it, or said something else
+                entry = {"not a line of a record": line.strip(), "failed": True}
             self.failed |= bool(entry.get("failed"))
             if "peer" in entry and "op" in entry:
                 self.peers.setdefault(entry["peer"], {})[entry["op"], entry["shape"]] = entry
@@ -170,7 +173,7 @@ def answers(record):
 def about(record):
     lines = []
     for entry in record.about:
-        lines.append(", ".join(f"{name} {value}" for name, value in entry.items()))
+        lines.append(", ".join(f"{name} {value}" for name, value in entry.items() if name != "failed"))
     moved, by = record.fastest(COPY, "bytes")
     if by:
         lines.append(f"copy: {moved / 1e9:.0f} GB/s read and written, by {by}")

@@ -107,6 +107,15 @@ class Program(unittest.TestCase):
         self.assertEqual(failed.returncode, 1)
         self.assertIn("Equal? no", failed.stdout)
 
+    def test_what_is_no_line_is_shown_and_fails(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+            file.write(json.dumps(ONE) + '\nskipped: no driver\n{"op": "top_k", "sh')
+            file.flush()
+            result = subprocess.run([sys.executable, table.__file__, file.name], capture_output=True, text=True)
+        self.assertEqual((result.returncode, result.stderr), (1, ""))
+        for text in ("skinny_gemm", "not a line of a record skipped: no driver", 'not a line of a record {"op": "top_k", "sh'):
+            self.assertIn(text, result.stdout)
+
     def test_an_empty_record_is_no_crash(self):
         self.assertEqual(self.run_it([]).returncode, 0)
 
