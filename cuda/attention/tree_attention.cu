@@ -17,6 +17,8 @@
 // Bytes   rows of a chunk share each key and value of a tile: 4 * kv_len * num_kv_heads * head_dim in
 //         bf16, once for each 128 / group_size rows; and 16 bytes of workspace for each 4 of the sums
 // Error   docs/kernels/tree_attention.md
+#include <string>
+
 #include "attention/key_by_key.h"
 #include "attention/tiles.h"
 #include "launchers.h"
@@ -287,6 +289,11 @@ size_t tree_attention_workspace_bytes(const TreeAttentionArgs& args) {
 }
 
 void cuda_tree_attention(const TreeAttentionArgs& args, void* workspace, simt::Stream stream) {
+  if (args.head_dim > kMostHeadDim) {
+    throw Unsupported(
+        "head_dim = " + std::to_string(args.head_dim) + ", expected at most " +
+        std::to_string(kMostHeadDim));
+  }
   if (args.rows == 0) return;
   if (takes_warpgroups(args)) return launch_warpgroup_attention(args, workspace, stream);
   const Parts parts = parts_in(args, workspace);

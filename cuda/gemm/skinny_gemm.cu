@@ -277,10 +277,17 @@ MatrixView view_of(const Weight& w) {
   if (w.packed) {
     return packed_view(data, w.n, w.k);
   }
-  if (w.data != nullptr && w.type != Type::kFp32 && !aligned(w.data, w.k, 8)) {
-    throw Unsupported(
-        "skinny_gemm: k = " + std::to_string(w.k) +
-        " of a row-major 16-bit weight, expected a multiple of 8, at a multiple of 16 bytes");
+  if (w.data != nullptr && w.type != Type::kFp32) {
+    const char* const what = " of a row-major 16-bit weight";
+    const auto address = reinterpret_cast<uintptr_t>(w.data);
+    if (w.k % 8 != 0) {
+      throw Unsupported("k = " + std::to_string(w.k) + what + ", expected a multiple of 8");
+    }
+    if (address % 16 != 0) {
+      throw Unsupported(
+          "address" + std::string(what) + " = " + std::to_string(address) +
+          ", expected a multiple of 16");
+    }
   }
   return {data, kBlockRows * w.k, w.k, kChunkCols, kBlockCols, w.n, w.k};
 }

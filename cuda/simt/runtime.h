@@ -22,7 +22,10 @@ class DeviceError : public std::runtime_error {
 
 class OutOfMemory : public DeviceError {
  public:
-  using DeviceError::DeviceError;
+  explicit OutOfMemory(size_t bytes)
+      : DeviceError(
+            "memory = " + std::to_string(bytes) +
+            " bytes, expected no more than the device has free") {}
 };
 
 struct DeviceProperties {
@@ -87,9 +90,7 @@ Graph end_capture(Stream stream);
 
 inline void require(cudaError_t error, const char* call) {
   if (error == cudaSuccess) return;
-  const std::string text = std::string(call) + ": " + cudaGetErrorString(error);
-  if (error == cudaErrorMemoryAllocation) throw OutOfMemory(text);
-  throw DeviceError(text);
+  throw DeviceError(std::string(call) + ": " + cudaGetErrorString(error));
 }
 
 inline int num_devices() {
@@ -118,7 +119,9 @@ inline void wait(Stream stream) { require(cudaStreamSynchronize(stream), "cudaSt
 
 inline void* allocate(size_t bytes) {
   void* memory = nullptr;
-  require(cudaMalloc(&memory, bytes), "cudaMalloc");
+  const cudaError_t error = cudaMalloc(&memory, bytes);
+  if (error == cudaErrorMemoryAllocation) throw OutOfMemory(bytes);
+  require(error, "cudaMalloc");
   return memory;
 }
 
@@ -128,7 +131,9 @@ inline void release(void* memory) noexcept { cudaFree(memory); }
 
 inline void* allocate_pinned(size_t bytes) {
   void* memory = nullptr;
-  require(cudaMallocHost(&memory, bytes), "cudaMallocHost");
+  const cudaError_t error = cudaMallocHost(&memory, bytes);
+  if (error == cudaErrorMemoryAllocation) throw std::bad_alloc();
+  require(error, "cudaMallocHost");
   return memory;
 }
 
@@ -179,9 +184,16 @@ inline void use_device(int) {}
 inline Stream create_stream() { return emulated::create_stream(); }
 inline void destroy_stream(Stream stream) noexcept { emulated::destroy_stream(stream); }
 inline void wait(Stream stream) { emulated::wait(stream); }
-inline void* allocate(size_t bytes) { return emulated::allocate(bytes, false); }
 
-inline void* allocate_readonly(size_t bytes) { return emulated::allocate(bytes, true); }
+inline void* allocate(size_t bytes, bool read_only) {
+  try {
+    return emulated::allocate(bytes, read_only);
+  } catch (const std::bad_alloc&) {
+    throw OutOfMemory(bytes);
+  }
+}
+inline void* allocate(size_t bytes) { return allocate(bytes, false); }
+inline void* allocate_readonly(size_t bytes) { return allocate(bytes, true); }
 
 inline void release(void* memory) noexcept { emulated::release(memory); }
 inline void* allocate_pinned(size_t bytes) { return ::operator new(bytes); }

@@ -432,6 +432,8 @@ ESPALIER_API espalier_status espalier_rms_norm(
  *   w3        [n3, k]  type of w; NULL for two products; only with w2
  *   bias3     [n3]     fp32, bf16 or fp16; NULL for none; only with w3
  *   out3      [m, n3]  fp32; NULL where w3 is NULL
+ *
+ * On CUDA weights of 16 bits lie at a multiple of 16 bytes and k is a multiple of 8; others are ESPALIER_UNSUPPORTED.
  */
 ESPALIER_API espalier_status espalier_skinny_gemm(
     espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* norm, float eps,
@@ -478,6 +480,8 @@ ESPALIER_API espalier_status espalier_rope_and_append(
  *   window         a node at position p sees positions above p - window; 0 for all
  *   soft_cap       scores become soft_cap * tanh(score / soft_cap); 0 for none
  *   out            [rows, num_q_heads, head_dim]                   fp32
+ *
+ * On CUDA head_dim is at most 256; more is ESPALIER_UNSUPPORTED.
  */
 ESPALIER_API espalier_status espalier_tree_attention(
     espalier_context* ctx, const espalier_buffer* q, const espalier_buffer* k_cache,

@@ -170,9 +170,7 @@ espalier_status espalier_buffer_create(
     espalier_buffer** buffer) {
   return guarded("espalier_buffer_create", [&] {
     auto made = describe(ctx, type, rank, shape, buffer);
-    made->data =
-        ctx->device->backend->allocate(static_cast<size_t>(std::max<int64_t>(made->bytes(), 1)));
-    check(*ctx->device->backend);
+    made->data = allocate(*ctx->device, static_cast<size_t>(std::max<int64_t>(made->bytes(), 1)));
     made->owned = true;
     *buffer = made.release();
   });

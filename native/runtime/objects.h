@@ -45,14 +45,26 @@ class Claim {
   Device& device_;
 };
 
+/** Memory of the device, zeroed. */
+inline void* allocate(Device& device, size_t bytes) {
+  void* data = nullptr;
+  try {
+    data = device.backend->allocate(bytes);
+  } catch (const std::bad_alloc&) {
+    fail(
+        ESPALIER_OUT_OF_MEMORY, "memory = %zu bytes, expected no more than the host has free",
+        bytes);
+  }
+  check(*device.backend);
+  return data;
+}
+
 /** Memory of a backend that frees itself. */
 class Memory {
  public:
   Memory() = default;
   Memory(std::shared_ptr<Device> device, size_t bytes)
-      : device_(std::move(device)), data_(device_->backend->allocate(bytes)) {
-    check(*device_->backend);
-  }
+      : device_(std::move(device)), data_(allocate(*device_, bytes)) {}
   Memory(Memory&& other) noexcept { *this = std::move(other); }
   Memory& operator=(Memory&& other) noexcept {
     std::swap(device_, other.device_);

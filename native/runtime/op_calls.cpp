@@ -308,10 +308,10 @@ espalier_status espalier_embed(
     call.data<void>(table, "table", Kind::kFloat, {&vocab, &hidden});
     args.token = call.data<int32_t>(token, "token", Kind::kInt, {&rows});
     args.out = call.data<float>(out, "out", Kind::kFp32, {&rows, &hidden});
+    args.rows = bounded(rows, 0);
     check_all(call.contents(token), "token", 0, vocab.value, "vocab");
     check_apart(out, "out", {{table, "table"}, {token, "token"}});
     args.table = weight_of(table);
-    args.rows = rows.value;
     call.run(&Backend::embed, args);
   });
 }
@@ -330,7 +330,7 @@ espalier_status espalier_rms_norm(
     check_apart(out, "out", {{weight, "weight"}, {same_memory(x, out) ? nullptr : x, "x"}});
     args.weight_type = weight->type;
     args.eps = eps;
-    args.rows = rows.value;
+    args.rows = bounded(rows, 0);
     args.hidden = hidden.value;
     call.run(&Backend::rms_norm, args);
   });
@@ -394,7 +394,7 @@ espalier_status espalier_skinny_gemm(
     check_out(out3, "out3");
     check_apart(out, "out", {{out2, "out2"}, {out3, "out3"}});
     check_apart(out2, "out2", {{out3, "out3"}});
-    args.m = m.value;
+    args.m = bounded(m, 0);
     call.run(&Backend::skinny_gemm, args);
   });
 }
@@ -420,6 +420,7 @@ espalier_status espalier_rope_and_append(
     }
     args.q_norm = norm_of(call, q_norm, "q_norm", &cache.head_dim, eps);
     args.k_norm = norm_of(call, k_norm, "k_norm", &cache.head_dim, eps);
+    args.rows = bounded(rows, 0);
     Dim two{"2", 2}, half{"head_dim / 2", cache.head_dim.value / 2};
     args.cos_sin = call.data<float>(cos_sin, "cos_sin", Kind::kFp32, {&rows, &two, &half});
     args.slot = call.data<int32_t>(slot, "slot", Kind::kInt, {&rows});
@@ -448,7 +449,6 @@ espalier_status espalier_rope_and_append(
     args.k_cache = cache.k;
     args.v_cache = cache.v;
     args.kv_type = cache.type;
-    args.rows = rows.value;
     args.num_q_heads = bounded(num_q_heads, 0);
     args.num_kv_heads = bounded(cache.heads, 1);
     args.head_dim = bounded(cache.head_dim, 2);
@@ -478,6 +478,7 @@ espalier_status espalier_tree_attention(
     args.ancestor_slot =
         call.data<int32_t>(ancestor_slot, "ancestor_slot", Kind::kInt, {&rows, &max_depth});
     args.out = call.data<float>(out, "out", Kind::kFp32, {&rows, &num_q_heads, &cache.head_dim});
+    args.rows = bounded(rows, 0);
     args.num_q_heads = bounded(num_q_heads, 1);
     args.num_kv_heads = bounded(cache.heads, 1);
     if (args.num_q_heads % args.num_kv_heads != 0) {
@@ -540,7 +541,6 @@ espalier_status espalier_tree_attention(
     args.scale = scale;
     args.window = window;
     args.soft_cap = soft_cap;
-    args.rows = rows.value;
     call.run(&Backend::tree_attention, args);
   });
 }
@@ -558,7 +558,7 @@ espalier_status espalier_top_k(
     args.k = bounded(k, 1, std::min(kMostBest, args.vocab));
     check_apart(idx, "idx", {{x, "x"}, {value, "value"}});
     check_apart(value, "value", {{x, "x"}});
-    args.rows = rows.value;
+    args.rows = bounded(rows, 0);
     call.run(&Backend::top_k, args);
   });
 }
@@ -588,6 +588,7 @@ espalier_status espalier_sample(
     args.prob = call.optional<float>(prob, "prob", Kind::kFp32, {&rows, &vocab});
     args.vocab = bounded(vocab, 1);
     args.k = bounded(k, 1, std::min(kMostBest, args.vocab));
+    args.rows = bounded(rows, 0);
     if (call.on_cpu()) {
       check_all(call.contents(history), "history", 0, vocab.value, "vocab");
       const std::vector<int32_t> begin = call.contents(history_begin);
@@ -625,7 +626,6 @@ espalier_status espalier_sample(
     args.filtered = has_filters(*sampling);
     args.noise = noise;
     args.bad = bad.as<int32_t>();
-    args.rows = rows.value;
     call.run(&Backend::sample, args);
     std::vector<int32_t> is_bad(samplings.size());
     call.backend().download(is_bad.data(), args.bad, bad_bytes);
@@ -751,6 +751,7 @@ espalier_status espalier_commit_kv(
     CommitKvArgs args{};
     args.from = call.data<int32_t>(from, "from", Kind::kInt, {&moves});
     args.to = call.data<int32_t>(to, "to", Kind::kInt, {&moves});
+    args.num_moves = bounded(moves, 0);
     args.num_slots = cache.slots() / num_layers;
     check_all(call.contents(from), "from", 0, args.num_slots, "slots of a layer");
     check_all(call.contents(to), "to", 0, args.num_slots, "slots of a layer");
@@ -758,7 +759,6 @@ espalier_status espalier_commit_kv(
     check_apart(v_cache, "v_cache", {{from, "from"}, {to, "to"}});
     args.k_cache = cache.k;
     args.v_cache = cache.v;
-    args.num_moves = moves.value;
     args.num_layers = num_layers;
     args.row_bytes = cache.heads.value * cache.head_dim.value * type_bytes(cache.type);
     call.run(&Backend::commit_kv, args);

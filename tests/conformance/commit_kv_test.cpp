@@ -50,7 +50,6 @@ TEST(rows_move_in_order_in_every_layer) {
 }
 
 TEST(bad_arguments_are_refused_and_the_cache_is_untouched) {
-  if (!espalier_test::on_cpu()) return;  // a GPU's memory is not read for checks
   const Context ctx;
   Buffer k_cache(ctx, ESPALIER_BF16, kCache), v_cache(ctx, ESPALIER_BF16, kCache);
   k_cache.write(Halves(kElements, 7));
@@ -61,8 +60,10 @@ TEST(bad_arguments_are_refused_and_the_cache_is_untouched) {
         espalier_commit_kv(ctx, from_buffer, to_buffer, layers, k_cache, v_cache),
         ESPALIER_INVALID_ARGUMENT, "espalier_commit_kv: " + text);
   };
-  refuses({0, 64}, {1, 1}, kLayers, "from[1] = 64, expected 0 <= from < slots of a layer = 64");
-  refuses({0}, {-1}, kLayers, "to[0] = -1, expected 0 <= to < slots of a layer = 64");
+  if (espalier_test::on_cpu()) {  // a GPU's memory is not read for checks
+    refuses({0, 64}, {1, 1}, kLayers, "from[1] = 64, expected 0 <= from < slots of a layer = 64");
+    refuses({0}, {-1}, kLayers, "to[0] = -1, expected 0 <= to < slots of a layer = 64");
+  }
   refuses({0}, {1, 2}, kLayers, "num_moves of to = 2, expected 1, as from has");
   refuses({0}, {1}, 5, "num_layers = 5, expected a divisor of the 12 pages of k_cache");
   refuses({0}, {1}, 0, "num_layers = 0, expected a divisor of the 12 pages of k_cache");

@@ -83,18 +83,19 @@ TEST(floats_become_the_nearest_half_ties_to_even) {
 }
 
 TEST(bad_arguments_are_refused_and_out_is_untouched) {
-  if (!espalier_test::on_cpu()) return;  // a GPU's memory is not read for checks
   const Context ctx;
   Buffer table(ctx, ESPALIER_BF16, {5, 3}), token(ctx, {2}, std::vector<int32_t>{4, 5});
   Buffer out(ctx, {2, 3}, std::vector<float>(6, 7)), none(ctx, ESPALIER_I32, {0}),
       empty(ctx, ESPALIER_FP32, {0, 3});
-  refused(
-      espalier_embed(ctx, table, token, out), ESPALIER_INVALID_ARGUMENT,
-      "espalier_embed: token[1] = 5, expected 0 <= token < vocab = 5");
-  token.write(std::vector<int32_t>{-1, 0});
-  refused(
-      espalier_embed(ctx, table, token, out), ESPALIER_INVALID_ARGUMENT,
-      "espalier_embed: token[0] = -1, expected 0 <= token < vocab = 5");
+  if (espalier_test::on_cpu()) {  // a GPU's memory is not read for checks
+    refused(
+        espalier_embed(ctx, table, token, out), ESPALIER_INVALID_ARGUMENT,
+        "espalier_embed: token[1] = 5, expected 0 <= token < vocab = 5");
+    token.write(std::vector<int32_t>{-1, 0});
+    refused(
+        espalier_embed(ctx, table, token, out), ESPALIER_INVALID_ARGUMENT,
+        "espalier_embed: token[0] = -1, expected 0 <= token < vocab = 5");
+  }
   refused(
       espalier_embed(ctx, table, none, out), ESPALIER_INVALID_ARGUMENT,
       "espalier_embed: rows of out = 2, expected 0, as token has");

@@ -179,7 +179,6 @@ TEST(norms_of_heads_on_the_way_have_the_bits_of_norms_before) {
 }
 
 TEST(bad_arguments_are_refused_and_outputs_are_untouched) {
-  if (!espalier_test::on_cpu()) return;  // a GPU's memory is not read for checks
   const Context ctx;
   Random random(3);
   Inputs in(2, random);
@@ -189,10 +188,12 @@ TEST(bad_arguments_are_refused_and_outputs_are_untouched) {
   const auto refuses = [&](const std::string& text) {
     refused(in.run(ctx, q, k_cache, v_cache), ESPALIER_INVALID_ARGUMENT, name + text);
   };
-  in.slot = {3, 144};
-  refuses("slot[1] = 144, expected 0 <= slot < num_pages * page_size = 144");
-  in.slot = {3, 3};
-  refuses("slot = 3 twice, expected all different");
+  if (espalier_test::on_cpu()) {  // a GPU's memory is not read for checks
+    in.slot = {3, 144};
+    refuses("slot[1] = 144, expected 0 <= slot < num_pages * page_size = 144");
+    in.slot = {3, 3};
+    refuses("slot = 3 twice, expected all different");
+  }
   in.slot = {3, 4};
   in.k_norm = Vector(10, 1);
   in.eps = -1;

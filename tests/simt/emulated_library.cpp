@@ -2,6 +2,7 @@
 #include <cstdio>
 
 #include "cuda_backend.h"
+#include "emulator.h"
 #include "ops/backend_library.h"
 
 namespace espalier {
@@ -27,4 +28,9 @@ constexpr BackendLibrary kLibrary = {
 
 extern "C" ESPALIER_API const espalier::BackendLibrary* espalier_backend_library() {
   return &espalier::kLibrary;
+}
+
+/** For tests/support/device.cpp. */
+extern "C" ESPALIER_API uint64_t espalier_emulated_launches() {
+  return simt::emulated::counts().launches;
 }

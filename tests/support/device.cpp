@@ -1,5 +1,7 @@
 #include "support/device.h"
 
+#include <dlfcn.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -50,6 +52,14 @@ bool on_cpu() {
 }
 
 bool is_emulated() { return std::strstr(wanted(), "emulated_library") != nullptr; }
+
+int64_t num_launches() {
+  if (!is_emulated()) return -1;
+  void* library = dlopen(wanted(), RTLD_NOW | RTLD_NOLOAD);
+  const auto count = reinterpret_cast<uint64_t (*)()>(dlsym(library, "espalier_emulated_launches"));
+  dlclose(library);  // it stays: the backend is loaded
+  return static_cast<int64_t>(count());
+}
 
 int64_t num_replays() {
   return replay_wanted() ? static_cast<int64_t>(ReplayBackend::replays()) : -1;
