@@ -107,6 +107,8 @@ final class MeasuredSize implements TreeSize {
   private double peekCredit;
   private double peekNanos;
   private boolean peeks;
+  private int asked;
+  private int largestPeek;
   private int firstReviews;
   private int firstSteps;
   private int trial = -1; // the size that is being tried
@@ -160,11 +162,13 @@ final class MeasuredSize implements TreeSize {
     if (peekCredit < peekNanos) {
       return 0;
     }
-    int most = 0;
-    for (int i = 1; i < TimeCurve.numSizes() && canBeTried(i); i++) {
-      most = TimeCurve.size(i);
+    if (asked++ % REVIEW == 0) {
+      largestPeek = 0;
+      for (int i = 1; i < TimeCurve.numSizes() && canBeTried(i); i++) {
+        largestPeek = TimeCurve.size(i);
+      }
     }
-    return most > allowed ? most : 0;
+    return largestPeek > allowed ? largestPeek : 0;
   }
 
   @Override
