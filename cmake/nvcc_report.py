@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs nvcc, keeps what ptxas says of each kernel beside the object file, and fails when a kernel spills registers.
+"""Runs nvcc, keeps what ptxas says of each kernel beside the object file, and fails when a kernel spills registers or waits for each
+product of a warpgroup.
 
   nvcc_report.py [ccache] nvcc ... -Xptxas -v ... -o X.o      as a compiler launcher: writes X.o.kernels
   nvcc_report.py --table FOLDER                               prints every X.o.kernels below FOLDER as one table
@@ -54,9 +55,13 @@ def compile_and_check(command: list[str]) -> int:
     spilled = [k for k in kernels if k["spills"] > 0]
     for k in spilled:
         print(f"{out.stem}: {k['name']} for {k['arch']}: spills = {k['spills']} bytes, expected 0", file=sys.stderr)
-    if spilled:
+    # A note to ptxas, and the end of what wgmma is for.
+    serialized = [line for line in result.stderr.splitlines() if "instructions are serialized" in line]
+    for line in serialized:
+        print(f"{out.stem}: {line}", file=sys.stderr)
+    if spilled or serialized:
         out.unlink()
-    return 1 if spilled else 0
+    return 1 if spilled or serialized else 0
 
 
 def table(folder: str) -> int:
