@@ -460,6 +460,7 @@ void Session::run_attention(int32_t i, int64_t rows) {
   attention.num_q_heads = config_.num_q_heads;
   attention.num_kv_heads = config_.num_kv_heads;
   attention.head_dim = config_.head_dim;
+  attention.prompt = prompt_;
   backend_.tree_attention(attention);
 
   SkinnyGemmArgs o;
