@@ -2,6 +2,7 @@
 // a closed context. Nothing is launched then, and no buffer changes. Rules of single arguments are in the op's own test.
 #include <algorithm>
 #include <functional>
+#include <memory>
 
 #include "check.h"
 #include "ops.h"
@@ -104,7 +105,7 @@ class Op {
 
   int64_t launches() const {
     ok(espalier_synchronize(ctx_));  // what was enqueued runs now
-    return espalier_test::num_launches();
+    return espalier_test::num_blocks();
   }
 
   std::vector<char> read(size_t i) const {
@@ -231,10 +232,10 @@ espalier_sampling greedy() {
 /** Checks that nothing was launched by `body`, and that the device goes on afterwards. */
 void check_goes_on(const Context& ctx, const std::function<void()>& body) {
   ok(espalier_synchronize(ctx));
-  const int64_t before = espalier_test::num_launches();
+  const int64_t before = espalier_test::num_blocks();
   body();
   ok(espalier_synchronize(ctx));
-  CHECK_EQ(espalier_test::num_launches(), before);
+  CHECK_EQ(espalier_test::num_blocks(), before);
   Buffer x(ctx, {1, 3}, std::vector<float>{1, 3, 2}), idx(ctx, ESPALIER_I32, {1, 1}),
       value(ctx, ESPALIER_FP32, {1, 1});
   ok(espalier_top_k(ctx, x, idx, value));
@@ -629,5 +630,49 @@ TEST(more_rows_than_a_launch_has_blocks_are_refused) {
             ctx, trees(kRows + 1), trees(kRows), trees(kRows), no.fp32({kRows, 3}), trees(kRows),
             nullptr, trees(kRows), trees(kRows), no.at(0, ESPALIER_U64, {kRows, 2}), trees(kRows),
             trees(kRows), trees(kRows)));
+  });
+}
+
+/** Not a bad call: there is nothing to do. */
+TEST(calls_without_rows_launch_nothing) {
+  const Context ctx;
+  const auto fp32 = [&](const Shape& shape) {
+    return std::make_unique<Buffer>(ctx, ESPALIER_FP32, shape);
+  };
+  const auto ints = [&](const Shape& shape, const Ints& values = {}) {
+    auto buffer = std::make_unique<Buffer>(ctx, ESPALIER_I32, shape);
+    if (!values.empty()) buffer->write(values);
+    return buffer;
+  };
+  const Buffer halves(ctx, ESPALIER_BF16, {9, 8}), norm(ctx, ESPALIER_BF16, {8}),
+      k(ctx, ESPALIER_BF16, {3, 16, 2, 8}), v(ctx, ESPALIER_BF16, {3, 16, 2, 8}),
+      seed(ctx, ESPALIER_U64, {0, 2});
+  const espalier_sampling sampling = greedy();
+  const auto none = [&] { return ints({0}); };
+  check_goes_on(ctx, [&] {
+    ok(espalier_embed(ctx, halves, *none(), *fp32({0, 8})));
+    ok(espalier_rms_norm(ctx, *fp32({0, 8}), norm, 0, *fp32({0, 8})));
+    ok(espalier_skinny_gemm(
+        ctx, *fp32({0, 8}), norm, 0, halves, nullptr, nullptr, nullptr, nullptr, *fp32({0, 9}),
+        nullptr, nullptr, nullptr, nullptr, nullptr, nullptr));
+    ok(espalier_rope_and_append(
+        ctx, *fp32({0, 4, 8}), *fp32({0, 2, 8}), *fp32({0, 2, 8}), nullptr, nullptr, 0,
+        *fp32({0, 2, 4}), *none(), k, v));
+    ok(espalier_tree_attention(
+        ctx, *fp32({0, 4, 8}), k, v, *ints({1, 2}), *ints({1}), *none(), *none(), *ints({0, 2}), 1,
+        0, 0, *fp32({0, 4, 8})));
+    ok(espalier_top_k(ctx, *fp32({0, 9}), *ints({0, 3}), *fp32({0, 3})));
+    ok(espalier_sample(
+        ctx, *fp32({0, 9}), *none(), *ints({1}), *none(), &sampling, ESPALIER_TARGET_NOISE,
+        *ints({0, 3}), *fp32({0, 9})));
+    ok(espalier_verify(ctx, *ints({1}), *none(), *none(), *none(), *none(), *none()));
+    ok(espalier_verify_sampling(
+        ctx, *ints({1}), *none(), *none(), *fp32({0, 9}), *none(), *fp32({0, 9}), *none(), *none(),
+        seed, *none(), *none(), *none()));
+    ok(espalier_commit_kv(ctx, *none(), *none(), 3, k, v));
+    ok(espalier_recycle_fill(
+        ctx, *ints({9, 2}), *ints({2}, {-1, 0}), *ints({2}), *none(), *none()));
+    ok(espalier_recycle_update(
+        ctx, *ints({1}), *none(), *none(), *none(), *ints({0, 2}), *ints({9, 2})));
   });
 }

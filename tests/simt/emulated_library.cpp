@@ -31,6 +31,6 @@ extern "C" ESPALIER_API const espalier::BackendLibrary* espalier_backend_library
 }
 
 /** For tests/support/device.cpp. */
-extern "C" ESPALIER_API uint64_t espalier_emulated_launches() {
-  return simt::emulated::counts().launches;
+extern "C" ESPALIER_API uint64_t espalier_emulated_blocks() {
+  return simt::emulated::counts().blocks;
 }

@@ -90,6 +90,7 @@ MUTANTS = [
     ("kv/commit_kv", "from and to swapped", "column[row_from * row_units]", "column[to[begin + m] * row_units]"),
     ("kv/commit_kv", "offset in 32 bits", "layer * num_slots * row_units + unit", "static_cast<int32_t>(static_cast<uint32_t>(layer * num_slots * row_units + unit))"),
     ("kv/commit_kv", "16 bytes at any address", "if (bits % 16 == 0)", "if (bits % 4 == 0)"),
+    ("sampling/verify_sampling", "offset of a law in 32 bits", "args.p + row * args.vocab", "args.p + static_cast<int32_t>(static_cast<uint32_t>(row) * static_cast<uint32_t>(args.vocab))"),
     ("draft/recycle_fill", "tree of the first sequence", "token += simt::block() * int64_t{tree_len};", ""),
     ("draft/recycle_fill", "root of the first sequence", "root[simt::block()]", "root[0]"),
     ("draft/recycle_fill", "root not looked at", "token_or_none(root[simt::block()], vocab)", "root[simt::block()]"),

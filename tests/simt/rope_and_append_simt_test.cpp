@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <random>
 
 #include "check.h"
@@ -234,6 +235,29 @@ TEST(a_row_alone_and_among_others_has_the_same_bits) {
       CHECK(std::memcmp(&one.v[at], &all.v[at], kv_row * sizeof(uint16_t)) == 0);
     }
   }
+}
+
+TEST(nan_and_infinity_stay_in_their_head) {
+  std::mt19937 random(static_cast<uint32_t>(check::seed()));
+  Call<uint16_t> call(Type::kBf16, 5, 64, true, random);
+  const Result<uint16_t> clean = emulated(call);
+  const int q_head = 2 * kQHeads + 1, k_head = 3 * kKvHeads;
+  call.q[q_head * 64 + 3] = std::numeric_limits<float>::quiet_NaN();
+  call.k[k_head * 64 + 7] = std::numeric_limits<float>::infinity();
+  const Result<uint16_t> got = emulated(call);
+  for (size_t i = 0; i < got.q.size(); ++i) {
+    const bool hit = static_cast<int>(i) / 64 == q_head;
+    CHECK(hit ? std::isnan(got.q[i]) : got.q[i] == clean.q[i]);
+  }
+  const int at = call.slot[3] * kKvHeads;
+  int changed = 0;
+  for (size_t i = 0; i < got.k.size(); ++i) {
+    const bool hit = static_cast<int>(i) / 64 == at;
+    changed += hit && got.k[i] != clean.k[i];
+    CHECK(hit || got.k[i] == clean.k[i]);
+  }
+  CHECK(changed > 0);
+  CHECK(got.v == clean.v);
 }
 
 TEST(slots_beyond_2_to_31_elements) {

@@ -25,9 +25,13 @@ struct Trees {
 
   /** Children are drawn as the scheme of their parent says. */
   void add(int tree_len, std::mt19937& random) {
+    add(tree_len, random, [&](int i) { return static_cast<int32_t>(random() % std::min(i, 4)); });
+  }
+  template <class ParentOf>
+  void add(int tree_len, std::mt19937& random, ParentOf&& parent_of) {
     const auto first = static_cast<int32_t>(token.size());
     for (int i = 0; i < tree_len; ++i) {
-      parent.push_back(i == 0 ? -1 : static_cast<int32_t>(random() % std::min(i, 4)));
+      parent.push_back(i == 0 ? -1 : parent_of(i));
       scheme.push_back(static_cast<int32_t>(random() % 3));
       q_row.push_back(static_cast<int32_t>(token.size()));
       const float sharp = random() % 3 == 0 ? 8.0f : 1.0f;
@@ -132,6 +136,60 @@ TEST(equals_the_cpu_for_many_small_trees) {
   Trees trees(6);
   for (int i = 0; i < 250; ++i) trees.add(8, random);
   CHECK(emulated(trees) == on_cpu(trees));
+}
+
+TEST(equals_the_cpu_for_chains_stars_and_256_nodes) {
+  std::mt19937 random(static_cast<uint32_t>(check::seed()));
+  Trees trees(37);
+  trees.add(256, random, [](int i) { return i - 1; });
+  trees.add(256, random, [](int) { return 0; });
+  trees.add(256, random, [&](int i) { return static_cast<int32_t>(random() % i); });
+  trees.add(1, random);
+  const Result want = on_cpu(trees);
+  for_each_order([&](const char* order) { CHECK_MSG(emulated(trees) == want, "%s", order); });
+}
+
+TEST(offsets_beyond_2_to_31_elements) {
+  // The root's last child is likely, and its law begins behind 2^31 elements. All others are below its first one.
+  constexpr int32_t kVocab = 1 << 16, kNodes = (1 << 15) + 2, kLast = kNodes - 1;
+  const auto p = Buffer<float>::sparse("p", int64_t{kNodes} * kVocab);
+  p.data()[9] = 1;
+  p.data()[int64_t{kLast} * kVocab + 12345] = 1;
+  std::vector<int32_t> tokens(kNodes, 3), parents(kNodes, 1);
+  tokens[kLast] = 9;
+  parents[0] = -1;
+  parents[1] = parents[kLast] = 0;
+  const auto begin = Buffer<int32_t>::input("tree_begin", {0, kNodes}),
+             token = Buffer<int32_t>::input("token", tokens),
+             parent = Buffer<int32_t>::input("parent", parents),
+             scheme = Buffer<int32_t>::input("scheme", std::vector<int32_t>(kNodes)),
+             q_row = Buffer<int32_t>::input("q_row", std::vector<int32_t>(kNodes, -1)),
+             position = Buffer<int32_t>::input("position", {0});
+  const auto seed = Buffer<uint64_t>::input("seed", {1, 2});
+  const auto path = Buffer<int32_t>::output("path", kNodes),
+             accept_len = Buffer<int32_t>::output("accept_len", 1),
+             bonus = Buffer<int32_t>::output("bonus", 1);
+  const VerifySamplingArgs args{
+      begin.data(),
+      token.data(),
+      parent.data(),
+      p.data(),
+      scheme.data(),
+      nullptr,
+      q_row.data(),
+      position.data(),
+      seed.data(),
+      path.data(),
+      accept_len.data(),
+      bonus.data(),
+      1,
+      kVocab};
+  const auto workspace =
+      Buffer<double>::output("workspace", verify_sampling_workspace_bytes(args) / sizeof(double));
+  cuda_verify_sampling(args, workspace.data(), nullptr);
+  CHECK_EQ(accept_len.data()[0], 1);
+  CHECK_EQ(path.data()[0], kLast);
+  CHECK_EQ(bonus.data()[0], 12345);
 }
 
 TEST(laws_that_are_none_end_the_walk) {

@@ -53,10 +53,10 @@ bool on_cpu() {
 
 bool is_emulated() { return std::strstr(wanted(), "emulated_library") != nullptr; }
 
-int64_t num_launches() {
+int64_t num_blocks() {
   if (!is_emulated()) return -1;
   void* library = dlopen(wanted(), RTLD_NOW | RTLD_NOLOAD);
-  const auto count = reinterpret_cast<uint64_t (*)()>(dlsym(library, "espalier_emulated_launches"));
+  const auto count = reinterpret_cast<uint64_t (*)()>(dlsym(library, "espalier_emulated_blocks"));
   dlclose(library);  // it stays: the backend is loaded
   return static_cast<int64_t>(count());
 }

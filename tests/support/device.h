@@ -24,8 +24,8 @@ bool on_cpu();
 /** Whether the device is emulated thread by thread: some ten thousand times as slow, so that a test does less. */
 bool is_emulated();
 
-/** Kernels that the device launched, in this process; -1 when it does not count them. */
-int64_t num_launches();
+/** Blocks of kernels that the device ran, in this process; -1 when it does not count them. */
+int64_t num_blocks();
 
 /** Steps that were replayed instead of called, in this process; -1 when the device never does that. */
 int64_t num_replays();
