@@ -65,7 +65,7 @@ final class MeasuredSize implements TreeSize {
   private static final double FIRST_PEEKS = 0.5;
 
   /** What is kept of older steps, in acceptance. */
-  private static final double DECAY = 0.98;
+  private static final double DECAY = 0.99;
 
   /** And what a trial leaves of older trials. */
   private static final double FORGET = 0.8;
@@ -77,6 +77,9 @@ final class MeasuredSize implements TreeSize {
 
   /** Another size has to be better than plain decoding by this factor. */
   private static final double MARGIN = 1.01;
+
+  /** And than the size in use by this one. */
+  private static final double STAY = 1.03;
 
   private static final double NEWEST = 0.1;
   private static final double NEWEST_START = 1.0 / 256;
@@ -303,11 +306,12 @@ final class MeasuredSize implements TreeSize {
     int before = best;
     best = 0;
     sum(0);
-    double rate = MARGIN / nanos;
+    double rate = (before == 0 ? STAY : MARGIN) / nanos;
     for (int i = 1; i < TimeCurve.numSizes() && isMeasured(i); i++) {
       sum(i);
-      if (tokens > rate * nanos) {
-        rate = tokens / nanos;
+      double itsRate = (i == before ? STAY : 1) * tokens / nanos;
+      if (itsRate > rate) {
+        rate = itsRate;
         best = i;
       }
     }
@@ -357,16 +361,32 @@ final class MeasuredSize implements TreeSize {
         next = k;
       }
     }
-    for (int k = best + 1; k < sizes && next < 0 && (best == 0 || from == 0); k++) {
-      if (isPowerOfTwo(k)) {
-        next = canBeTried(k) ? k : -1;
-        break;
-      }
-    }
-    if (next < 0 && best > 0) {
-      next = 0;
+    if (next < 0) {
+      next = neighbour(from);
     }
     price = next < 0 ? 0 : priceOf(next);
+  }
+
+  /**
+   * Of plain decoding, the next larger and the next smaller size the one after a size; -1: none.
+   */
+  private int neighbour(int last) {
+    int larger = best + 1;
+    while (larger < TimeCurve.numSizes() && !isPowerOfTwo(larger)) {
+      larger++;
+    }
+    int smaller = best - 1;
+    while (smaller > 0 && !isPowerOfTwo(smaller)) {
+      smaller--;
+    }
+    boolean canGrow = larger < TimeCurve.numSizes() && canBeTried(larger);
+    if (canGrow && last <= 0) {
+      return larger;
+    }
+    if (smaller > 0 && last != smaller) {
+      return smaller;
+    }
+    return best > 0 ? 0 : canGrow ? larger : -1;
   }
 
   private static boolean isPowerOfTwo(int i) {

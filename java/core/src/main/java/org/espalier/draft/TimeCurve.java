@@ -18,8 +18,11 @@ final class TimeCurve {
   /** What a new measurement is worth. */
   private static final double NEWEST = 0.1;
 
-  /** A longer time counts as this many times the usual one: somebody else had the processor. */
-  private static final double MOST_RATIO = 1.5;
+  /**
+   * A time that differs by a larger share counts as this much: somebody else had the processor, and
+   * a few such steps say nothing about a size.
+   */
+  private static final double MOST_NEWS = 0.2;
 
   /** Of so many first measurements the shortest counts: code is still being compiled then. */
   private static final int FIRST = 3;
@@ -123,7 +126,7 @@ final class TimeCurve {
       nanos[i] *= Math.min(1, ratio);
       return;
     }
-    double step = 1 + NEWEST * (Math.min(MOST_RATIO, ratio) - 1);
+    double step = 1 + NEWEST * Math.max(-MOST_NEWS, Math.min(MOST_NEWS, ratio - 1));
     double others = Math.sqrt(step);
     for (int j = 0; j < SIZES.length; j++) {
       nanos[j] *= j == i ? step : others;

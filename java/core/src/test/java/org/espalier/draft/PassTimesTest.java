@@ -145,6 +145,6 @@ class PassTimesTest {
     TimeCurve curve = new TimeCurve();
     curve.begin(TimeCurve.indexOf(1), 100);
     curve.observe(1, 1e6);
-    assertThat(curve.at(1)).isLessThan(106);
+    assertThat(curve.at(1)).isLessThan(103);
   }
 }
