@@ -1,11 +1,9 @@
 package org.espalier;
 
 import java.nio.file.Path;
-import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.Set;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.espalier.draft.Aded;
@@ -257,7 +255,6 @@ public final class Drafters {
   private static final class Values {
     private final DrafterInfo info;
     private final Map<String, String> values = new LinkedHashMap<>();
-    private final Set<String> given = new HashSet<>();
 
     Values(DrafterInfo info) {
       this.info = info;
@@ -279,12 +276,14 @@ public final class Drafters {
                 + (known.isEmpty() ? "none" : known));
       }
       values.put(key, pair.substring(equals + 1));
-      given.add(key);
     }
 
-    /** Refuses a parameter that is of no use with the others. */
+    /** Refuses a parameter that is of no use with the others, unless it has its default. */
     void refuse(String key, String needed) {
-      if (given.contains(key)) {
+      boolean isDefault =
+          info.parameters().stream()
+              .anyMatch(p -> p.name().equals(key) && p.defaultValue().equals(text(key)));
+      if (!isDefault) {
         throw new IllegalArgumentException(
             info.name() + ": " + key + " = " + text(key) + ", expected only with " + needed);
       }
