@@ -12,16 +12,15 @@ import java.util.Random;
  */
 final class Probe {
   private static final float RATE = 0.1f;
-
-  /** A step of P moves z by all elements of the state at once. */
-  private final float stateRate;
-
   private static final float WEIGHT_DECAY = 1e-5f;
 
   private final int classes;
   private final int hidden;
   private final int offsets;
   private final int rank;
+
+  /** A step of P moves z by all elements of the state at once. */
+  private final float stateRate;
 
   /** P [rank, hidden], E [offsets, classes, rank], U [classes, rank], c [classes]. */
   private final float[] p;
