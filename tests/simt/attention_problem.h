@@ -382,6 +382,33 @@ inline void check_trees(
   check_all_rows(c, trees, run(c, trees, random), order.name, stride);
 }
 
+/**
+ * Runs a tree with keys of 0 and queries of 1, but for keys that are gone, whose score is -infinity: they have no weight, so a
+ * node has the mean of the other values that it sees.
+ */
+template <class Gone>
+void check_gone_keys(const Case& c, Tree t, Gone gone, Random& random) {
+  std::fill(t.k.begin(), t.k.end(), 0.0f);
+  std::fill(t.q.begin(), t.q.end(), 1.0f);
+  for (float& value : t.v) value = static_cast<float>(random() % 17) - 8;
+  for (int key = 0; key < t.kv_len; ++key) {
+    if (gone(key)) t.k[key * c.kv_dim()] = -std::numeric_limits<float>::infinity();
+  }
+  const Floats out = run(c, {t}, random);
+  for (int node = 0; node < t.nodes(); ++node) {
+    for (int d = 0; d < c.head_dim; ++d) {
+      float sum = 0, num = 0;
+      for (const int key : t.keys_of(node, 0)) {
+        if (!gone(key)) sum += t.v[key * c.kv_dim() + d], ++num;
+      }
+      const float got = out[node * c.row_len() + d];
+      CHECK_MSG(
+          got == sum / num, "type %s, node %d: %g, mean %g", type_name(c.type), node, got,
+          sum / num);
+    }
+  }
+}
+
 }  // namespace attention_test
 
 #endif

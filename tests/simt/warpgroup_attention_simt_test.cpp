@@ -178,25 +178,8 @@ TEST(rows_without_a_sequence_are_not_written) {
 TEST(keys_with_a_score_of_minus_infinity_have_no_weight) {
   auto random = seeded();
   const Case c = prompt();
-  std::vector<Tree> trees = {piece(c, 150, 66, random)};
-  Tree& t = trees[0];
-  std::fill(t.k.begin(), t.k.end(), 0.0f);
-  std::fill(t.q.begin(), t.q.end(), 1.0f);
-  for (float& value : t.v) value = static_cast<float>(random() % 17) - 8;
   const auto gone = [](int key) { return key < 130 || key == 140; };
-  for (int key = 0; key < t.kv_len; ++key) {
-    if (gone(key)) t.k[key * c.kv_dim()] = -std::numeric_limits<float>::infinity();
-  }
-  const Floats out = run(c, trees, random);
-  for (int node = 0; node < t.nodes(); ++node) {
-    for (int d = 0; d < c.head_dim; ++d) {
-      float sum = 0, num = 0;
-      for (const int key : t.keys_of(node, 0)) {
-        if (!gone(key)) sum += t.v[key * c.kv_dim() + d], ++num;
-      }
-      CHECK_EQ(out[node * c.row_len() + d], sum / num);
-    }
-  }
+  check_gone_keys(c, piece(c, 150, 66, random), gone, random);
 }
 
 TEST(nan_and_infinity_reach_only_the_rows_that_see_them) {
