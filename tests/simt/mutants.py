@@ -1,18 +1,25 @@
 #!/usr/bin/env python3
 """Breaks kernels on purpose, one bug at a time, and demands that their tests fail.
 
-Usage: mutants.py BUILD_DIR [part of a name ...]; BUILD_DIR is a Ninja build in which all tests are built.
-Prints one line for each mutant; the exit status is 1 when one of them lives.
+Usage: mutants.py [-j N] [--list] BUILD_DIR [part of a name ...]; BUILD_DIR is a Ninja build. Prints one line for each mutant and a table;
+the exit status is 1 when one of them was not killed. What was killed is kept in BUILD_DIR/mutants.jsonl and not run again until the
+mutant or a file of the kernel's folder changes, so a run that was interrupted goes on. Delete that file to run all.
 """
 
+import argparse
+import concurrent.futures
+import datetime
+import hashlib
 import json
 import os
 import pathlib
+import re
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -407,69 +414,134 @@ def sources_of(name):
     return source, source
 
 
-def verdict_of(program, build, environment):
-    """Tests one by one, until one fails: what it said; None when all pass."""
-    for test in run([str(program), "--list"], build, environment=environment).stdout.split():
-        try:
-            ran = run([str(program), test], build, timeout=300, environment=environment)
-        except subprocess.TimeoutExpired:
-            return f"{test} does not end"
-        if ran.returncode != 0:
-            words = [line.strip() for line in ran.stdout.splitlines() if ".cpp:" in line or ": exception" in line or "0: " in line]
-            return words[0] if words else f"{test} fails"
-    return None
+class Tests:
+    """The tests of a program: how long each takes without a mutant, and in which order they are run."""
+
+    def __init__(self, program, build, environment):
+        self.build, self.environment = build, environment
+        self.seconds = {}
+        for test in run([str(program), "--list"], build, environment=environment).stdout.split():
+            begin = time.monotonic()
+            if run([str(program), test], build, environment=environment).returncode != 0:
+                sys.exit(f"{program.name} {test} fails without a mutant")
+            self.seconds[test] = time.monotonic() - begin
+        self.order = sorted(self.seconds, key=self.seconds.get)
+
+    def verdict_of(self, program):
+        """Tests one by one, until one fails: its name and what it said; None when all pass. A test that killed goes to the front."""
+        for test in list(self.order):
+            try:
+                ran = run([str(program), test], self.build, timeout=60 + 20 * self.seconds[test], environment=self.environment)
+            except subprocess.TimeoutExpired:
+                said = "does not end"
+            else:
+                if ran.returncode == 0:
+                    continue
+                words = [line.strip() for line in ran.stdout.splitlines() if re.search(r"\.(cpp|h):\d+: |: exception", line)]
+                said = words[0] if words else f"ends with {ran.returncode}"
+            self.order = [test] + [other for other in self.order if other != test]
+            return test, said
+        return None
 
 
-def outcome(build, commands, work, mutant):
-    """Killed, or why not; and what the test said first."""
-    name, _, old, new, *test = mutant
-    changed, source = sources_of(name)
-    text = changed.read_text()
-    if text.count(old) < 1:
-        return "STALE", f"the text is not in {changed.name}"
-    # A header lies in the mutated folder as in cuda/, which comes first; a source has a name of its own.
-    headers = work / "headers"
-    shutil.rmtree(headers, ignore_errors=True)
-    mutated = headers / name if changed != source else work / source.name
-    mutated.parent.mkdir(parents=True, exist_ok=True)
-    mutated.write_text(text.replace(old, new, 1))
-    compile_command = shlex.split(commands[str(source)])
-    compile_command[compile_command.index("-o") + 1] = str(work / "mutant.o")
-    if changed == source:
-        compile_command = [str(mutated) if word == str(source) else word for word in compile_command]
-    compile_command.insert(next(i for i, word in enumerate(compile_command) if word.startswith("-I")), f"-I{headers}")
-    compile_command += ["-Wno-error"]
-    compiled = run(compile_command, build)
-    if compiled.returncode != 0:
-        return "NOT COMPILED", compiled.stderr.strip().splitlines()[0]
-    program, folder, environment = (test[0], "tests/simt", {}) if test else program_of(source.relative_to(ROOT))
-    links = run(["ninja", "-t", "commands", program], build).stdout.splitlines()
-    link = next(line for line in links if f"-o {folder}/{program} " in line)
-    # Instead of its object, or in front of its archive.
-    link = " ".join(word for word in link.split(" ") if not word.endswith(f"/runtime/{source.name}.o"))
-    link = link.replace(f"-o {folder}/{program} ", f"-o {work}/program {work}/mutant.o ")
-    linked = run(link, build)
-    if linked.returncode != 0:
-        return "NOT LINKED", linked.stderr.strip().splitlines()[0]
-    said = verdict_of(work / "program", build, environment)
-    return ("LIVES", "") if said is None else ("killed", said)
+class Run:
+    """Mutants in one build."""
+
+    def __init__(self, build):
+        self.build = build
+        entries = json.loads((build / "compile_commands.json").read_text())
+        targets = ("espalier_cuda_emulated", "espalier_emulated_device", "espalier_objects")
+        self.commands = {entry["file"]: entry["command"] for entry in entries if any(t in entry["command"] for t in targets)}
+        self.path = build / "mutants.jsonl"
+        lines = self.path.read_text().splitlines() if self.path.exists() else []
+        self.kept = {kept["key"]: kept for kept in map(json.loads, lines)}
+        self.lock = threading.Lock()
+        self.tests = {}
+
+    def tests_of(self, program, folder, environment):
+        with self.lock:
+            if program not in self.tests:
+                subprocess.run(["ninja", program], cwd=self.build, check=True, stdout=subprocess.DEVNULL)
+                self.tests[program] = Tests(self.build / folder / program, self.build, environment)
+            return self.tests[program]
+
+    def outcome(self, mutant, work):
+        """Killed, or why not; the test that killed, and what it said first."""
+        name, _, old, new, *test = mutant
+        changed, source = sources_of(name)
+        text = changed.read_text()
+        if text.count(old) < 1:
+            return "STALE", "", f"the text is not in {changed.name}"
+        program, folder, environment = (test[0], "tests/simt", {}) if test else program_of(source.relative_to(ROOT))
+        tests = self.tests_of(program, folder, environment)
+        # A header lies in the mutated folder as in cuda/, which comes first; a source has a name of its own.
+        headers = work / "headers"
+        mutated = headers / name if changed != source else work / source.name
+        mutated.parent.mkdir(parents=True, exist_ok=True)
+        mutated.write_text(text.replace(old, new, 1))
+        compile_command = shlex.split(self.commands[str(source)])
+        compile_command[compile_command.index("-o") + 1] = str(work / "mutant.o")
+        if changed == source:
+            compile_command = [str(mutated) if word == str(source) else word for word in compile_command]
+        compile_command.insert(next(i for i, word in enumerate(compile_command) if word.startswith("-I")), f"-I{headers}")
+        compile_command += ["-Wno-error"]
+        compiled = run(compile_command, self.build)
+        if compiled.returncode != 0:
+            return "NOT COMPILED", "", next((line for line in compiled.stderr.splitlines() if "error" in line), compiled.stderr.strip())
+        links = run(["ninja", "-t", "commands", program], self.build).stdout.splitlines()
+        link = next(line for line in links if f"-o {folder}/{program} " in line)
+        # Instead of its object, or in front of its archive.
+        link = " ".join(word for word in link.split(" ") if not word.endswith(f"/runtime/{source.name}.o"))
+        link = link.replace(f"-o {folder}/{program} ", f"-o {work}/program {work}/mutant.o ")
+        linked = run(link, self.build)
+        if linked.returncode != 0:
+            return "NOT LINKED", "", linked.stderr.strip().splitlines()[0]
+        verdict = tests.verdict_of(work / "program")
+        return ("LIVES", "", "") if verdict is None else ("killed", *verdict)
+
+    def result_of(self, mutant):
+        """What is kept of a mutant that was killed; None for one that was not."""
+        name, bug = mutant[:2]
+        changed, _ = sources_of(name)
+        texts = [repr(mutant).encode()] + [f.read_bytes() for f in sorted(changed.parent.iterdir()) if f.is_file()]
+        key = hashlib.sha256(b"".join(texts)).hexdigest()
+        if key in self.kept:
+            return self.kept[key]
+        with tempfile.TemporaryDirectory() as work:
+            result, test, said = self.outcome(mutant, pathlib.Path(work))
+        print(f"{result:8} {name + ': ' + bug:58} {test}: {said[:150]}", flush=True)
+        if result != "killed":
+            return None
+        kept = {"key": key, "file": name, "bug": bug, "test": test, "said": said, "day": datetime.date.today().isoformat()}
+        with self.lock, self.path.open("a") as lines:
+            print(json.dumps(kept), file=lines)
+        return kept
 
 
 def main():
-    build = pathlib.Path(sys.argv[1]).resolve()
-    wanted = sys.argv[2:]
-    entries = json.loads((build / "compile_commands.json").read_text())
-    commands = {entry["file"]: entry["command"] for entry in entries if any(t in entry["command"] for t in ("espalier_cuda_emulated", "espalier_emulated_device", "espalier_objects"))}
-    bad = 0
-    with tempfile.TemporaryDirectory() as work:
-        for mutant in MUTANTS + STEP_MUTANTS:
-            name = f"{mutant[0]}: {mutant[1]}"
-            if wanted and not any(part in name for part in wanted):
-                continue
-            result, said = outcome(build, commands, pathlib.Path(work), mutant)
-            bad += result != "killed"
-            print(f"{result:8} {name:58} {said[:150]}", flush=True)
-    print(f"{bad} not killed")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-j", type=int, default=1, help="mutants at a time")
+    parser.add_argument("--list", action="store_true", help="print each mutant and the test that killed it too")
+    parser.add_argument("build", type=pathlib.Path)
+    parser.add_argument("wanted", nargs="*", help="parts of names; all where none is given")
+    options = parser.parse_args()
+    mutants = [m for m in MUTANTS + STEP_MUTANTS if not options.wanted or any(part in f"{m[0]}: {m[1]}" for part in options.wanted)]
+    mutation = Run(options.build.resolve())
+    with concurrent.futures.ThreadPoolExecutor(options.j) as pool:
+        results = list(zip(mutants, pool.map(mutation.result_of, mutants)))
+    print("| file | mutants | killed | on |\n|---|---|---|---|")
+    for name in dict.fromkeys(mutant[0] for mutant in mutants):
+        of_file = [kept for mutant, kept in results if mutant[0] == name]
+        killed = list(filter(None, of_file))
+        print(f"| {name} | {len(of_file)} | {len(killed)} | {', '.join(sorted({kept['day'] for kept in killed}))} |")
+    if options.list:
+        for name in dict.fromkeys(mutant[0] for mutant in mutants):
+            print(f"\n{name}\n\n| bug | killed by |\n|---|---|")
+            for mutant, kept in results:
+                if mutant[0] == name:
+                    print(f"| {mutant[1]} | {kept['test'] if kept else ''} |")
+    bad = sum(kept is None for _, kept in results)
+    print(f"\n{len(results)} mutants, {bad} not killed")
     return 1 if bad else 0
 
 

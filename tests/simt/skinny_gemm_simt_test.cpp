@@ -47,6 +47,9 @@ TEST(norm_bias_gate_and_residual_are_within_the_bound) {
         check_case({m, {17}, k, type, false, false, true, false}, random);
       }
     }
+    // A norm over k that is no multiple of 4, and one of which every warp has a part.
+    for (const int64_t k : {22, 1100})
+      check_case({3, {17}, k, type, false, false, false, true}, random);
   }
 }
 

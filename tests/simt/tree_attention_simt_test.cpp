@@ -179,7 +179,11 @@ TEST(equal_keys_give_the_mean_of_the_visible_values) {
         c.window = window;
         std::vector<Tree> trees = {Tree(c, kv_len, random_tree(6, 2, random), random)};
         Tree& t = trees[0];
+        // All of a node's scores are -1024, 0 or 1024: without the largest subtracted their weights would be 0 or infinite.
         std::fill(t.k.begin(), t.k.end(), 0.0f);
+        for (size_t key = 0; key < t.k.size(); key += c.kv_dim()) t.k[key] = 1;
+        for (int i = 0; i < t.nodes() * c.q_heads; ++i)
+          t.q[i * c.head_dim] = static_cast<float>(i / c.q_heads % 3 - 1) * 8192;
         for (float& value : t.v) value = static_cast<float>(random() % 17) - 8;
         const Floats out = run(c, trees, random);
         for (int node = 0; node < t.nodes(); ++node) {
@@ -342,8 +346,17 @@ TEST(nan_and_infinity_reach_only_the_rows_that_see_them) {
   Ints fork = chain(98);
   fork[53] = 8;
   check_bad_keys(Type::kBf16, 0, 50, fork, {7, 55, 59, 70, 104, 120}, random);
+  // Two that differ in the last slot of a tile, and two that begin in a tile's last slot: it is all they have there.
+  fork = chain(93);
+  fork[53] = 12;
+  check_bad_keys(Type::kBf16, 0, 50, fork, {63, 103}, random);
+  Ints roots;
+  for (int node = 0; node < 80; ++node) roots.push_back(std::max(node - 2, -1));
+  check_bad_keys(Type::kBf16, 0, 63, roots, {63, 64}, random);
   // In front of a window, at its edge, in tiles, in the tail.
   check_bad_keys(Type::kFp16, 150, 250, chain(12), {100, 105, 130, 190, 230, 255}, random);
+  // In a tile that some rows of a block have and others, whose window begins behind it, do not.
+  check_bad_keys(Type::kFp16, 150, 250, chain(80), {130}, random);
   check_bad_keys(Type::kFp32, 0, 530, star(3), {7, 529, 531}, random);
 }
 
