@@ -226,7 +226,11 @@ typedef struct espalier_sampling {
   uint64_t stream;         /* tells apart sequences that share a seed */
 } espalier_sampling;
 
-/** Sets how tokens are chosen in a sequence; a new one is greedy, a fork inherits. */
+/**
+ * Sets how tokens are chosen in a sequence; a new one is greedy, a fork inherits. The first penalties of a session take
+ * memory: 4 bytes for each of max_nodes contexts of the largest length, which is the model's or what the KV pages hold.
+ * Refused where that is more than 2^31 - 1 tokens, or more memory than there is.
+ */
 ESPALIER_API espalier_status espalier_sequence_set_sampling(
     espalier_session* session, int32_t seq, const espalier_sampling* sampling);
 
@@ -346,7 +350,7 @@ espalier_session_commit(espalier_session* session, const int32_t* path, const in
  * logit when greedy, otherwise by processed log-probability plus keyed Gumbel noise, which makes them draws without
  * replacement in order. With k = 1 and ESPALIER_TARGET_NOISE this is the choice of espalier_session_verify.
  *
- *   node      [num_nodes]     i32   node of the batch, 0 <= node < tree_begin[batch]
+ *   node      [num_nodes]     i32   node of the batch, 0 <= node < tree_begin[batch]; 1 <= num_nodes <= max_nodes
  *   token     [num_nodes, k]  i32   out: -1 where the law has fewer than k tokens
  *   log_prob  [num_nodes, k]  fp32  out: natural log of the processed probability; NULL when not wanted
  *   q         [rows, vocab]   fp32  out: the processed law of node i into row q_row + i; NULL when not wanted
@@ -360,7 +364,8 @@ ESPALIER_API espalier_status
 espalier_session_logits(espalier_session* session, int32_t node, float* logits, int32_t vocab);
 
 /**
- * Chooses the layers whose hidden states the next forwards keep; none at first.
+ * Chooses the layers whose hidden states the next forwards keep; none at first. Takes memory where they are more layers
+ * than before, gives it back where they are fewer, and drops the scores.
  *
  *   layer  [num_layers]  i32  0 for the embedding, i for the output of layer i; ascending
  */
@@ -375,8 +380,8 @@ ESPALIER_API espalier_status espalier_session_hidden(
  * What the model would say if it ended after a layer: final norm and LM head on kept hidden states of the last forward,
  * the most likely token by raw logit and its softmax probability. Logits are computed for 64 rows at a time and not kept.
  *
- *   layer  [num_layers]             i32   layers that espalier_session_keep_hidden chose, in any order
- *   node   [num_nodes]              i32   node of the batch
+ *   layer  [num_layers]             i32   layers that espalier_session_keep_hidden chose, in any order; at most as many
+ *   node   [num_nodes]              i32   node of the batch; 1 <= num_nodes <= max_nodes
  *   token  [num_layers, num_nodes]  i32   out: ties to the lowest id; -1 where a logit is NaN or infinite
  *   prob   [num_layers, num_nodes]  fp32  out: 0 where the token is -1
  *

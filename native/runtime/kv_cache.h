@@ -42,6 +42,8 @@ class KvCache {
   int32_t page_size() const { return page_size_; }
   /** Slot of a page that belongs to nobody: for the i-th of the rows that only fill up a step, i < page_size. */
   int32_t spare_slot(int32_t i) const { return static_cast<int32_t>(num_pages_) * page_size_ + i; }
+  /** Tokens that a sequence with all pages has. */
+  int64_t num_positions() const { return num_pages_ * page_size_; }
   int64_t num_free() const { return static_cast<int64_t>(free_.size()); }
 
  private:

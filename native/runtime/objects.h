@@ -106,9 +106,11 @@ class Scratch {
 /** Vectors that go to the device in one piece. Where a part lies follows from the sizes of the parts before it. */
 class Parcel {
  public:
-  /** Takes memory for parcels of that size. */
-  void reserve(const std::shared_ptr<Device>& device, size_t bytes) {
+  /** Takes memory for parcels of that size. True when that is another than before: none of the old addresses holds. */
+  bool reserve(const std::shared_ptr<Device>& device, size_t bytes) {
+    const char* old = begin_;
     begin_ = memory_.at_least<char>(device, bytes);
+    return begin_ != old;
   }
   void clear() { bytes_.clear(); }
 
@@ -121,12 +123,11 @@ class Parcel {
     return place;
   }
 
-  /** Uploads the parts. True when the parcel outgrew its memory, so that none of the old addresses holds. */
+  /** Uploads the parts. True when the parcel outgrew its memory, as reserve says. */
   bool send(const std::shared_ptr<Device>& device) {
-    const char* old = begin_;
-    begin_ = memory_.at_least<char>(device, bytes_.size());
+    const bool moved = reserve(device, bytes_.size());
     device->backend->upload(begin_, bytes_.data(), bytes_.size());
-    return begin_ != old;
+    return moved;
   }
 
   template <class T>

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <numeric>
 
 #include "ops/law.h"
@@ -16,9 +17,7 @@ constexpr int32_t kMaxTopK = 64;
 constexpr int32_t kDefaultMaxNodes = 512;
 constexpr int32_t kBothSublayers = ESPALIER_ATTENTION | ESPALIER_MLP;
 constexpr size_t kParcelSlack = 4096;  // parts of a parcel begin at multiples of 64 bytes
-constexpr size_t kReservedHistory = size_t{4}
-                                    << 20;  // tokens of penalized contexts; more take memory later
-constexpr size_t kExitRows = 64;  // rows of one pass through the exit head: bounds its logits
+constexpr size_t kExitRows = 64;       // rows of one pass through the exit head: bounds its logits
 
 espalier_sampling greedy() {
   espalier_sampling s{};
@@ -131,6 +130,10 @@ Session::Session(
   reserve(static_cast<int32_t>(max_rows), num_pages_of(options, config_));
 }
 
+size_t Session::judged_bytes(size_t rows) {
+  return (rows + 1) * (sizeof(espalier_sampling) + 13 * sizeof(int32_t)) + kParcelSlack;
+}
+
 void Session::reserve(int32_t max_rows, int64_t num_pages) {
   const size_t rows = static_cast<size_t>(max_rows);
   // The largest placement: every row a sequence of its own, or one chain.
@@ -143,11 +146,7 @@ void Session::reserve(int32_t max_rows, int64_t num_pages) {
                        (static_cast<size_t>(max_pages) + static_cast<size_t>(max_depth) +
                         config_.head_dim + 5) +
                    kParcelSlack);
-  const size_t history =
-      std::min(rows * static_cast<size_t>(config_.max_positions), kReservedHistory);
-  judged_.reserve(
-      device_, (rows + 1) * (sizeof(espalier_sampling) + 13 * sizeof(int32_t)) +
-                   history * sizeof(int32_t) + kParcelSlack);
+  judged_.reserve(device_, judged_bytes(rows));
   sampled_out_.at_least<int32_t>(
       device_, rows * std::max(kMaxTopK + 1, 2 * (config_.num_layers + 1)));
   log_prob_.at_least<float>(device_, rows * std::max(kMaxTopK, config_.num_layers + 1));
@@ -227,7 +226,24 @@ void Session::rollback(int32_t seq, int32_t length) {
 
 void Session::set_sampling(int32_t seq, const espalier_sampling& s) {
   check_sampling(s);
-  sequence(seq).sampling = s;
+  Sequence& of = sequence(seq);
+  if (has_penalties(s)) reserve_histories();
+  of.sampling = s;
+}
+
+void Session::reserve_histories() {
+  const int64_t context = std::min<int64_t>(config_.max_positions, cache_.num_positions()),
+                tokens = max_nodes_ * context;
+  if (tokens > INT32_MAX) {
+    fail(
+        ESPALIER_INVALID_ARGUMENT,
+        "max_nodes * context = %d * %lld for penalties, expected at most %d tokens; open the "
+        "session with fewer max_nodes",
+        max_nodes_, static_cast<long long>(context), INT32_MAX);
+  }
+  const auto rows = static_cast<size_t>(rounded_up(max_nodes_, backend_.row_tile()));
+  const size_t bytes = judged_bytes(rows) + static_cast<size_t>(tokens) * sizeof(int32_t);
+  if (judged_.reserve(device_, bytes)) backend_.drop_steps(id_);
 }
 
 void Session::drop_scores() {
@@ -293,6 +309,14 @@ void Session::check_node(int32_t node, const char* what) const {
     fail(
         ESPALIER_INVALID_ARGUMENT, "%s = %d, expected 0 to %d, the nodes of the last forward", what,
         node, batch_.num_nodes() - 1);
+  }
+}
+
+void Session::check_num_nodes(int32_t num_nodes) const {
+  if (num_nodes < 1 || num_nodes > max_nodes_) {
+    fail(
+        ESPALIER_INVALID_ARGUMENT, "num_nodes = %d, expected 1 to %d, max_nodes of the session",
+        num_nodes, max_nodes_);
   }
 }
 
@@ -916,7 +940,7 @@ void Session::commit(const int32_t* path, const int32_t* accept_len) {
 void Session::draw(
     int32_t num_nodes, const int32_t* node, int32_t k, int32_t noise, int32_t* token,
     float* log_prob, espalier_buffer* q, int32_t q_row) {
-  if (num_nodes < 1) fail(ESPALIER_INVALID_ARGUMENT, "num_nodes = %d, expected >= 1", num_nodes);
+  check_num_nodes(num_nodes);
   need(node, "node");
   need(token, "token");
   need_uncommitted();
@@ -980,14 +1004,16 @@ void Session::keep_hidden(const int32_t* layer, int32_t num_layers) {
           least, config_.num_layers);
     }
   }
-  std::vector<Memory> made;
-  for (int32_t i = 0; i < num_layers; ++i) {
-    made.emplace_back(device_, static_cast<size_t>(max_nodes_) * config_.hidden * sizeof(float));
+  const auto count = static_cast<size_t>(num_layers);
+  std::vector<Memory> further;
+  for (size_t i = hidden_.size(); i < count; ++i) {
+    further.emplace_back(device_, static_cast<size_t>(max_nodes_) * config_.hidden * sizeof(float));
   }
-  hidden_ = std::move(made);
-  hidden_layers_.assign(layer, layer + num_layers);
   backend_.drop_steps(id_);
   drop_scores();
+  hidden_.resize(std::min(hidden_.size(), count));
+  std::move(further.begin(), further.end(), std::back_inserter(hidden_));
+  hidden_layers_.assign(layer, layer + num_layers);
 }
 
 void Session::hidden(int32_t layer, int32_t node, float* out, int32_t hidden) {
@@ -1014,8 +1040,14 @@ const float* Session::kept(int32_t layer) const {
 void Session::exit_head(
     int32_t num_layers, const int32_t* layer, int32_t num_nodes, const int32_t* node,
     int32_t* token, float* prob) {
-  if (num_layers < 1) fail(ESPALIER_INVALID_ARGUMENT, "num_layers = %d, expected >= 1", num_layers);
-  if (num_nodes < 1) fail(ESPALIER_INVALID_ARGUMENT, "num_nodes = %d, expected >= 1", num_nodes);
+  const auto num_kept = static_cast<int32_t>(hidden_layers_.size());
+  if (num_layers < 1 || num_layers > num_kept) {
+    fail(
+        ESPALIER_INVALID_ARGUMENT,
+        "num_layers = %d, expected 1 to the %d layers that espalier_session_keep_hidden chose",
+        num_layers, num_kept);
+  }
+  check_num_nodes(num_nodes);
   need(layer, "layer");
   need(node, "node");
   need(token, "token");

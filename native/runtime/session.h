@@ -83,6 +83,8 @@ class Session {
   Sequence& sequence(int32_t seq);
   void check_tokens(const int32_t* token, int32_t count) const;
   void check_node(int32_t node, const char* what) const;
+  /** Nodes to draw after: as many as there is memory for. */
+  void check_num_nodes(int32_t num_nodes) const;
   void need_scores() const;
   void need_uncommitted() const;
   void need_whole() const;
@@ -101,6 +103,10 @@ class Session {
   void place(const Batch& batch, int32_t from, int32_t rows);
   /** Takes the memory of everything that steps need, so that none of them takes any. */
   void reserve(int32_t max_rows, int64_t num_pages);
+  /** The same for penalties: for a context of the largest length at each node. */
+  void reserve_histories();
+  /** What judged_ needs for so many rows without penalties. */
+  static size_t judged_bytes(size_t rows);
   /** Runs the batch's layers over the rows that were placed; with scores, also the LM head. */
   void run(const Batch& batch, int32_t from, bool scores);
   void run_layer(int32_t i, int64_t rows, int32_t sublayers);

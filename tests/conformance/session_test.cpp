@@ -515,6 +515,30 @@ TEST(top_k_of_forward_are_the_largest_logits) {
   }
 }
 
+TEST(penalties_on_more_contexts_than_an_index_counts_are_refused) {
+  RandomModel m;
+  m.max_positions = 1 << 20;
+  const Fixture f(m);
+  espalier_sampling penalized = sampled(0, 0);
+  penalized.presence_penalty = 1;
+  for (const int64_t num_pages : {16, 4096}) {  // 2048 or 524288 positions
+    Session s(
+        f, {.size = 0, .page_size = 128, .kv_type = 0, .max_nodes = 4096, .num_pages = num_pages});
+    const int32_t seq = s.create();
+    const espalier_status status = espalier_sequence_set_sampling(s.handle, seq, &penalized);
+    if (num_pages == 16) {
+      CHECK_EQ(status, ESPALIER_OK);
+    } else {
+      CHECK(fails(
+          status, ESPALIER_INVALID_ARGUMENT,
+          "max_nodes * context = 4096 * 524288 for penalties, expected at most 2147483647 tokens"));
+      s.forward({seq}, {0, 2}, {1, 2}, {-1, 0});  // the sequence is as it was
+      Tokens choice(2), path(2), len(1);
+      ok(espalier_session_verify(s.handle, choice.data(), path.data(), len.data()));
+    }
+  }
+}
+
 TEST(hidden_states_of_a_tree_are_those_of_plain_decoding) {
   const Fixture f;
   Session s(f);
@@ -945,9 +969,28 @@ TEST(a_pass_over_some_layers_is_only_for_drafts) {
   CHECK(fails(
       espalier_session_exit_head(s.handle, 1, &layer, 1, &far, out.data(), floats.data()),
       ESPALIER_INVALID_ARGUMENT, "node = 2, expected 0 to 1"));
-  CHECK(fails(
-      espalier_session_exit_head(s.handle, 0, &layer, 1, &zero, out.data(), floats.data()),
-      ESPALIER_INVALID_ARGUMENT, "num_layers = 0"));
+  for (const int32_t num_layers : {0, 2}) {
+    const std::string text = "num_layers = " + std::to_string(num_layers) +
+                             ", expected 1 to the 1 layers that espalier_session_keep_hidden chose";
+    CHECK(fails(
+        espalier_session_exit_head(
+            s.handle, num_layers, &layer, 1, &zero, out.data(), floats.data()),
+        ESPALIER_INVALID_ARGUMENT, text.c_str()));
+  }
+  const Tokens too_many(9, 0);
+  for (const int32_t num_nodes : {0, 9}) {
+    const std::string text =
+        "num_nodes = " + std::to_string(num_nodes) + ", expected 1 to 8, max_nodes of the session";
+    CHECK(fails(
+        espalier_session_exit_head(
+            s.handle, 1, &layer, num_nodes, too_many.data(), out.data(), floats.data()),
+        ESPALIER_INVALID_ARGUMENT, text.c_str()));
+    CHECK(fails(
+        espalier_session_draw(
+            s.handle, num_nodes, too_many.data(), 1, ESPALIER_TARGET_NOISE, out.data(), nullptr,
+            nullptr, 0),
+        ESPALIER_INVALID_ARGUMENT, text.c_str()));
+  }
   const Tokens paths = {0, 0}, lengths = {0, -1};
   ok(espalier_session_commit(s.handle, paths.data(), lengths.data()));
   CHECK(fails(

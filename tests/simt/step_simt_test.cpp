@@ -194,7 +194,6 @@ TEST(nothing_is_allocated_after_a_session_is_made) {
     espalier_sampling sampling = how(0.9f);
     sampling.top_k = 20;
     sampling.top_p = 0.95f;
-    sampling.presence_penalty = 0.5f;
 
     const uint64_t before = counts().allocations;
     const auto none = [&](const char* what) {
@@ -221,7 +220,7 @@ TEST(nothing_is_allocated_after_a_session_is_made) {
     }
     steps.forward(kMaxNodes / sequences);
     steps.verify_and_commit();
-    none("sampled, with penalties");
+    none("sampled");
     steps.forward(kMaxNodes / sequences);
     const int32_t num_nodes = kMaxNodes / sequences * sequences;
     Ints nodes(num_nodes), token(num_nodes * 61);
@@ -246,6 +245,79 @@ TEST(nothing_is_allocated_after_a_session_is_made) {
       none("a fork");
     }
     espalier_buffer_destroy(q);
+  }
+}
+
+TEST(what_is_asked_for_later_takes_its_memory_then_and_its_steps_take_none) {
+  for (const int sequences : {1, 3}) {
+    const Steps steps(2, sequences);
+    const int32_t tree_len = kMaxNodes / sequences;
+    Ints nodes(tree_len * sequences), token(nodes.size() * 61);
+    std::iota(nodes.begin(), nodes.end(), 0);
+    std::vector<float> log_prob(token.size());
+    const auto taken = [&](const char* what, uint64_t want, auto&& call) {
+      const uint64_t before = counts().allocations;
+      call();
+      steps.finish();
+      CHECK_MSG(
+          counts().allocations - before == want, "%d sequences, %s: %d allocations, expected %d",
+          sequences, what, static_cast<int>(counts().allocations - before), static_cast<int>(want));
+    };
+    const auto keep = [&](const char* what, const Ints& layers, uint64_t want) {
+      taken(what, want, [&] {
+        ok(espalier_session_keep_hidden(
+            steps.session, layers.data(), static_cast<int32_t>(layers.size())));
+      });
+    };
+    const auto step = [&](const char* what, const Ints& layers) {
+      taken(what, 0, [&] {
+        steps.forward(tree_len);
+        if (!layers.empty()) {
+          ok(espalier_session_exit_head(
+              steps.session, static_cast<int32_t>(layers.size()), layers.data(),
+              static_cast<int32_t>(nodes.size()), nodes.data(), token.data(), log_prob.data()));
+        }
+        ok(espalier_session_draw(
+            steps.session, static_cast<int32_t>(nodes.size()), nodes.data(), 61,
+            ESPALIER_DRAFT_NOISE, token.data(), log_prob.data(), nullptr, 0));
+        steps.verify_and_commit();
+      });
+    };
+    for (int i = 0; i < 3; ++i) step("before anything is asked for", {});
+
+    keep("the first layer", {1}, 1);
+    step("one layer is kept", {1});
+    keep("a further layer", {0, 2}, 1);
+    step("two layers are kept", {0, 2});
+    keep("other layers", {1, 2}, 0);
+    step("other layers are kept", {1, 2});
+    const uint64_t before = counts().releases;
+    keep("no layer", {}, 0);
+    CHECK_EQ(counts().releases - before, 2u);
+
+    // Contexts almost as long as they can be, of all nodes, on steps that are replayed.
+    for (int i = 0; i < 3; ++i) step("before penalties", {});
+    const int32_t long_context = sequences == 1 ? 220 : 150;
+    for (const int32_t seq : steps.seqs) {
+      int32_t length = 0;
+      ok(espalier_sequence_length(steps.session, seq, &length));
+      ok(espalier_session_prefill(
+          steps.session, seq, Ints(long_context - length, 5).data(), long_context - length));
+    }
+    for (const float temperature : {0.0f, 0.9f}) {
+      for (size_t i = 0; i < steps.seqs.size(); ++i) {
+        espalier_sampling sampling = how(temperature);
+        sampling.presence_penalty = 0.5f;
+        taken("penalties", temperature == 0 && i == 0 ? 1 : 0, [&] {
+          ok(espalier_sequence_set_sampling(steps.session, steps.seqs[i], &sampling));
+        });
+      }
+      step("penalties", {});
+      taken("speculative sampling", 0, [&] {
+        steps.forward(tree_len);
+        steps.verify_sampling_and_commit(nullptr);
+      });
+    }
   }
 }
 

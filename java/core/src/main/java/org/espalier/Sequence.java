@@ -34,7 +34,10 @@ public final class Sequence implements AutoCloseable {
     session.rollback(this, newLength);
   }
 
-  /** Sets how the next tokens are chosen; a new sequence is greedy. */
+  /**
+   * Sets how the next tokens are chosen; a new sequence is greedy. The first penalties of a session
+   * take memory for the contexts of all nodes of a step.
+   */
   public void setSampling(Sampling sampling) {
     session.setSampling(this, sampling);
   }
