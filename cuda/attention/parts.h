@@ -34,7 +34,7 @@ SIMT_HOST_DEVICE int split_begin(int split) {
   return (kEvenEnd / 8 << octave) * (8 + of_octave);
 }
 
-/** The split of a position below 2^30. */
+/** The split of a position below kMostPositions. */
 SIMT_HOST_DEVICE int split_of(int position) {
   if (position < kEvenEnd) return position / kSplit;
   int octave = 0;

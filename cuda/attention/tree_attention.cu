@@ -201,6 +201,8 @@ Parts parts_in(const TreeAttentionArgs& args, void* workspace) {
   return {reinterpret_cast<simt::Vec<float, 2>*>(value + num * args.head_dim), value, num_parts};
 }
 
+static_assert(kMostHeads <= simt::kMostBlocks);  // KV heads times blocks of their query heads
+
 template <class T, int kHeadDim, int kKeyWarps>
 void launch_tiled(
     const TreeAttentionArgs& args, const Chunks& chunks, const Parts& parts, simt::Stream stream) {

@@ -24,6 +24,7 @@ constexpr int kStageWords = kStageBlocks * simt::kWarp;
 constexpr int kCopies = kStageBlocks / kGemmWarps;  // blocks that a warp copies for a stage
 
 static_assert(kStageBlocks % kGemmWarps == 0);
+static_assert(kMostGemmRows <= int64_t{simt::kMostBlocks} * kTokens * 8);
 static_assert(kTiles / kWarpTiles * (kTokens / kWarpTokens) == kGemmWarps);
 
 /** The source of block i of a stage. */

@@ -219,6 +219,8 @@ __global__ void __launch_bounds__(kGemmThreads, kTokens <= 4 ? 2 : 1)
 
 constexpr int kRowsFp32 = 8;  // rows of x for a block; each warp has one row of the weight
 
+static_assert(kMostGemmRows <= int64_t{simt::kMostBlocks} * kRowsFp32);
+
 /** w[row] . x[m] of 8 rows of x: groups of 4 go to the lanes in turn, then lanes 16, 8, 4, 2, 1 apart. */
 SIMT_DEVICE void dot_fp32(
     const GemmView& view, const float* w, int64_t first_row, const float* factor,

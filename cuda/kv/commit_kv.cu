@@ -18,6 +18,8 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kMoves = 8;  // loaded at once
 
+static_assert(2 * kMostLayers <= simt::kMostBlocks);
+
 /** Unit is what a thread owns: the widest of 16, 4 and 2 bytes that divides rows and addresses. */
 template <class Unit>
 __global__ void __launch_bounds__(kThreads) commit_kv_kernel(

@@ -94,6 +94,7 @@ void launch_rms_norm(const RmsNormArgs& args, simt::Stream stream) {
 }  // namespace
 
 void cuda_rms_norm(const RmsNormArgs& args, simt::Stream stream) {
+  if (args.hidden == 0) return;
   switch (args.weight_type) {
     case Type::kBf16:
       return launch_rms_norm<simt::Bf16>(args, stream);

@@ -26,7 +26,8 @@ using best_k::Key;
 
 constexpr int kWarps = 8, kThreads = kWarps * simt::kWarp;
 constexpr int kChunk = 4096;  // tokens of a block
-constexpr int kGroup = 4;     // tokens that a thread has at once: those of a Philox block
+static_assert((kMostVocab - 1) / kChunk + 1 <= simt::kMostBlocks);
+constexpr int kGroup = 4;  // tokens that a thread has at once: those of a Philox block
 constexpr int kNever = 0x7fffffff;
 
 // Levels of the search for the last kept z: bits of -z, which is 0 to 87, from the top.

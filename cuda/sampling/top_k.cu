@@ -22,7 +22,9 @@ constexpr int kWarps = 8, kThreads = kWarps * simt::kWarp;
 constexpr int kChunk = 4096;  // entries of a block
 constexpr int kGroup = 4;     // entries that a thread loads at once
 
-int num_chunks(int32_t vocab) { return (vocab - 1) / kChunk + 1; }
+constexpr int num_chunks(int32_t vocab) { return (vocab - 1) / kChunk + 1; }
+
+static_assert(num_chunks(kMostVocab) <= simt::kMostBlocks);
 
 template <int kSlots, bool kVector>
 __global__ void __launch_bounds__(kThreads)

@@ -15,6 +15,8 @@ namespace simt {
 /** A CUDA stream. The emulator runs a launch without one at once. */
 using Stream = CUstream_st*;
 
+constexpr int kMostBlocks = 65535;  // along the second and the third axis of a grid
+
 /** The shape of a launch. A grid with a 0 launches nothing. */
 struct Launch {
   struct Grid {

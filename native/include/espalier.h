@@ -393,7 +393,8 @@ ESPALIER_API espalier_status espalier_session_exit_head(
 
 // -------------------------------------------------------------------------------------------------------------- ops
 // Each op alone, on buffers of one context. Law 1 holds for each: what is written for a row depends on that row's
-// inputs alone, bit for bit.
+// inputs alone, bit for bit. Counts of rows, trees, moves and columns are at most 2^31 - 1, as are rows * heads and
+// num_kv_heads * head_dim; where an op says less, every backend refuses more.
 
 /**
  * Rows of an embedding table.
@@ -438,7 +439,8 @@ ESPALIER_API espalier_status espalier_rms_norm(
  *   bias3     [n3]     fp32, bf16 or fp16; NULL for none; only with w3
  *   out3      [m, n3]  fp32; NULL where w3 is NULL
  *
- * On CUDA weights of 16 bits lie at a multiple of 16 bytes and k is a multiple of 8; others are ESPALIER_UNSUPPORTED.
+ * m is at most 524280. On CUDA weights of 16 bits lie at a multiple of 16 bytes and k is a multiple of 8; others are
+ * ESPALIER_UNSUPPORTED.
  */
 ESPALIER_API espalier_status espalier_skinny_gemm(
     espalier_context* ctx, const espalier_buffer* x, const espalier_buffer* norm, float eps,
@@ -486,7 +488,8 @@ ESPALIER_API espalier_status espalier_rope_and_append(
  *   soft_cap       scores become soft_cap * tanh(score / soft_cap); 0 for none
  *   out            [rows, num_q_heads, head_dim]                   fp32
  *
- * On CUDA head_dim is at most 256; more is ESPALIER_UNSUPPORTED.
+ * num_q_heads is at most 65535, max_pages * page_size + max_depth at most 2^30. On CUDA head_dim is at most 256; more is
+ * ESPALIER_UNSUPPORTED.
  */
 ESPALIER_API espalier_status espalier_tree_attention(
     espalier_context* ctx, const espalier_buffer* q, const espalier_buffer* k_cache,
@@ -498,7 +501,7 @@ ESPALIER_API espalier_status espalier_tree_attention(
 /**
  * The k largest entries of each row, best first, ties to the lowest index. NaN counts as less than everything.
  *
- *   x      [rows, vocab]  fp32
+ *   x      [rows, vocab]  fp32; vocab is at most 268431360
  *   idx    [rows, k]      i32   out; 1 <= k <= min(64, vocab)
  *   value  [rows, k]      fp32  out
  */
@@ -508,7 +511,7 @@ ESPALIER_API espalier_status espalier_top_k(
 /**
  * Draws from logits with one sampling for all rows: the k most favoured tokens of each row, see espalier_session_draw.
  *
- *   logits         [rows, vocab]   fp32
+ *   logits         [rows, vocab]   fp32; vocab is at most 268431360
  *   history        [history_len]   i32   tokens of the rows' contexts, one after the other; for the penalties
  *   history_begin  [rows + 1]      i32
  *   position       [rows]          i32   position of the token that is drawn
@@ -542,7 +545,7 @@ ESPALIER_API espalier_status espalier_verify(
  * Speculative sampling over draft trees, see espalier_session_verify_sampling.
  *
  *   tree_begin, token, parent   as espalier_verify
- *   p           [num_nodes, vocab]  fp32  the target's processed law after each node
+ *   p           [num_nodes, vocab]  fp32  the target's processed law after each node; vocab is at most 268431360
  *   scheme      [num_nodes]         i32
  *   q           [rows, vocab]       fp32  NULL when every scheme is point mass
  *   q_row       [num_nodes]         i32
@@ -569,6 +572,8 @@ ESPALIER_API espalier_status espalier_verify_sampling(
  *   from, to  [num_moves]                                              i32  slots: page * page_size + offset
  *   k_cache   [num_layers * num_pages, page_size, num_kv_heads, head_dim]   layers one after the other
  *   v_cache   as k_cache
+ *
+ * num_layers is at most 32767.
  */
 ESPALIER_API espalier_status espalier_commit_kv(
     espalier_context* ctx, const espalier_buffer* from, const espalier_buffer* to,

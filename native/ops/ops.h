@@ -61,6 +61,14 @@ struct Weight {
   bool packed = false;  // in the backend's own order instead of row major
 };
 
+// The largest calls, the same on every backend: a launch on a GPU has at most 2^31 - 1 blocks along its first axis, and
+// 65535 along the second and the third.
+constexpr int32_t kMostGemmRows = 524280;    // of skinny_gemm
+constexpr int32_t kMostHeads = 65535;        // of tree_attention
+constexpr int32_t kMostPositions = 1 << 30;  // of tree_attention
+constexpr int32_t kMostVocab = 268431360;    // of top_k, sample and verify_sampling
+constexpr int32_t kMostLayers = 32767;       // of commit_kv
+
 struct EmbedArgs {
   Weight table;          // [vocab, hidden]
   const int32_t* token;  // [rows]

@@ -144,6 +144,15 @@ int32_t bounded(const Dim& dim, int64_t least, int64_t most = INT32_MAX) {
   return static_cast<int32_t>(dim.value);
 }
 
+/** The product of lengths that must stay within an int32_t: blocks of a launch are counted in it. */
+void check_product(const char* what, int64_t a, int64_t b) {
+  int64_t product = 0;
+  if (!__builtin_mul_overflow(a, b, &product) && product <= INT32_MAX) return;
+  fail(
+      ESPALIER_INVALID_ARGUMENT, "%s = %lld * %lld, expected at most %d", what, ll{a}, ll{b},
+      INT32_MAX);
+}
+
 void check_range(
     const char* name, size_t i, int64_t value, int64_t least, int64_t end, const char* end_name) {
   if (value >= least && value < end) return;
@@ -286,6 +295,7 @@ struct Cache {
     bounded(page_size, 1);
     bounded(heads, 1);
     bounded(head_dim, 1);
+    check_product("num_kv_heads * head_dim", heads.value, head_dim.value);
     if (slots() > INT32_MAX) {
       fail(
           ESPALIER_INVALID_ARGUMENT, "num_pages * page_size = %lld, expected at most %d",
@@ -394,7 +404,10 @@ espalier_status espalier_skinny_gemm(
     check_out(out3, "out3");
     check_apart(out, "out", {{out2, "out2"}, {out3, "out3"}});
     check_apart(out2, "out2", {{out3, "out3"}});
-    args.m = bounded(m, 0);
+    for (const Dim* rows : {&n, &n2, &n3}) {
+      if (rows->value >= 0) bounded(*rows, 0);
+    }
+    args.m = bounded(m, 0, kMostGemmRows);
     call.run(&Backend::skinny_gemm, args);
   });
 }
@@ -421,6 +434,9 @@ espalier_status espalier_rope_and_append(
     args.q_norm = norm_of(call, q_norm, "q_norm", &cache.head_dim, eps);
     args.k_norm = norm_of(call, k_norm, "k_norm", &cache.head_dim, eps);
     args.rows = bounded(rows, 0);
+    check_product(
+        "rows * (num_q_heads + 2 * num_kv_heads)", rows.value,
+        num_q_heads.value + 2 * cache.heads.value);
     Dim two{"2", 2}, half{"head_dim / 2", cache.head_dim.value / 2};
     args.cos_sin = call.data<float>(cos_sin, "cos_sin", Kind::kFp32, {&rows, &two, &half});
     args.slot = call.data<int32_t>(slot, "slot", Kind::kInt, {&rows});
@@ -479,8 +495,9 @@ espalier_status espalier_tree_attention(
         call.data<int32_t>(ancestor_slot, "ancestor_slot", Kind::kInt, {&rows, &max_depth});
     args.out = call.data<float>(out, "out", Kind::kFp32, {&rows, &num_q_heads, &cache.head_dim});
     args.rows = bounded(rows, 0);
-    args.num_q_heads = bounded(num_q_heads, 1);
+    args.num_q_heads = bounded(num_q_heads, 1, kMostHeads);
     args.num_kv_heads = bounded(cache.heads, 1);
+    check_product("rows * num_q_heads", rows.value, num_q_heads.value);
     if (args.num_q_heads % args.num_kv_heads != 0) {
       fail(
           ESPALIER_INVALID_ARGUMENT, "num_q_heads = %d, expected a multiple of num_kv_heads = %d",
@@ -489,7 +506,14 @@ espalier_status espalier_tree_attention(
     args.head_dim = bounded(cache.head_dim, 1);
     args.page_size = bounded(cache.page_size, 1);
     args.max_pages = bounded(max_pages, 0);
-    args.max_depth = bounded(max_depth, 0, INT32_MAX / 2);
+    args.max_depth = bounded(max_depth, 0);
+    const int64_t positions = max_pages.value * cache.page_size.value + max_depth.value;
+    if (positions > kMostPositions) {
+      fail(
+          ESPALIER_INVALID_ARGUMENT,
+          "max_pages * page_size + max_depth = %lld, expected at most %d", ll{positions},
+          kMostPositions);
+    }
     args.batch = bounded(batch, 0);
     if (!std::isfinite(scale)) {
       fail(
@@ -504,9 +528,9 @@ espalier_status espalier_tree_attention(
           static_cast<double>(soft_cap));
     }
     if (call.on_cpu()) {
-      const int64_t most =
-          std::min<int64_t>(max_pages.value * cache.page_size.value, INT32_MAX / 2);
-      check_all(call.contents(kv_len), "kv_len", 0, most + 1, "1 + max_pages * page_size");
+      check_all(
+          call.contents(kv_len), "kv_len", 0, max_pages.value * cache.page_size.value + 1,
+          "1 + max_pages * page_size");
       for (int64_t s = 0; s < batch.value; ++s) {
         const int64_t pages = (int64_t{args.kv_len[s]} + args.page_size - 1) / args.page_size;
         for (int64_t i = s * max_pages.value; i < s * max_pages.value + pages; ++i) {
@@ -554,7 +578,7 @@ espalier_status espalier_top_k(
     args.x = call.data<float>(x, "x", Kind::kFp32, {&rows, &vocab});
     args.idx = call.data<int32_t>(idx, "idx", Kind::kInt, {&rows, &k});
     args.value = call.data<float>(value, "value", Kind::kFp32, {&rows, &k});
-    args.vocab = bounded(vocab, 1);
+    args.vocab = bounded(vocab, 1, kMostVocab);
     args.k = bounded(k, 1, std::min(kMostBest, args.vocab));
     check_apart(idx, "idx", {{x, "x"}, {value, "value"}});
     check_apart(value, "value", {{x, "x"}});
@@ -586,7 +610,7 @@ espalier_status espalier_sample(
     }
     args.token = call.data<int32_t>(token, "token", Kind::kInt, {&rows, &k});
     args.prob = call.optional<float>(prob, "prob", Kind::kFp32, {&rows, &vocab});
-    args.vocab = bounded(vocab, 1);
+    args.vocab = bounded(vocab, 1, kMostVocab);
     args.k = bounded(k, 1, std::min(kMostBest, args.vocab));
     args.rows = bounded(rows, 0);
     if (call.on_cpu()) {
@@ -696,7 +720,7 @@ espalier_status espalier_verify_sampling(
     Dim begins{"batch + 1", batch.value + 1};
     args.tree_begin = call.data<int32_t>(tree_begin, "tree_begin", Kind::kInt, {&begins});
     args.batch = bounded(batch, 0);
-    args.vocab = bounded(vocab, 1);
+    args.vocab = bounded(vocab, 1, kMostVocab);
     if (call.on_cpu()) {
       const std::vector<int32_t> parents = call.contents(parent), schemes = call.contents(scheme);
       const std::vector<int32_t> begin = call.contents(tree_begin);
@@ -742,6 +766,9 @@ espalier_status espalier_commit_kv(
     Dim moves{"num_moves"};
     Cache cache;
     cache.check(call, k_cache, v_cache);
+    if (num_layers > kMostLayers) {
+      fail(ESPALIER_INVALID_ARGUMENT, "num_layers = %d, expected 1 to %d", num_layers, kMostLayers);
+    }
     if (num_layers < 1 || cache.pages.value % num_layers != 0) {
       fail(
           ESPALIER_INVALID_ARGUMENT,

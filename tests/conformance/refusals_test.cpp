@@ -6,6 +6,7 @@
 
 #include "check.h"
 #include "ops.h"
+#include "ops/ops.h"
 
 namespace {
 
@@ -486,20 +487,21 @@ TEST(memory_that_is_not_there_is_refused_by_its_size) {
   refuses("espalier_sample", [&] {
     const espalier_sampling sampling = greedy();
     return espalier_sample(
-        ctx, no.fp32({4096, kMany << 10}), no.ints({0}), no.ints({4097}), no.ints({4096}),
+        ctx, no.fp32({4096, espalier::kMostVocab}), no.ints({0}), no.ints({4097}), no.ints({4096}),
         &sampling, ESPALIER_TARGET_NOISE, no.ints({4096, 64}), nullptr);
   });
   refuses("espalier_verify_sampling", [&] {
     espalier_buffer *begin = no.ints({65}), *seed = no.at(0, ESPALIER_U64, {64, 2});
     const auto nodes = [&] { return no.ints({64}); };
     return espalier_verify_sampling(
-        ctx, begin, nodes(), nodes(), no.fp32({64, INT32_MAX}), nodes(), nullptr, nodes(), nodes(),
-        seed, nodes(), nodes(), nodes());
+        ctx, begin, nodes(), nodes(), no.fp32({64, espalier::kMostVocab}), nodes(), nullptr,
+        nodes(), nodes(), seed, nodes(), nodes(), nodes());
   });
   refuses("espalier_skinny_gemm", [&] {
     return espalier_skinny_gemm(
-        ctx, no.fp32({kMany, kMany}), nullptr, 0, no.bf16({8, kMany}), nullptr, nullptr, nullptr,
-        nullptr, no.fp32({kMany, 8}), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr);
+        ctx, no.fp32({espalier::kMostGemmRows, kMany}), nullptr, 0, no.bf16({8, kMany}), nullptr,
+        nullptr, nullptr, nullptr, no.fp32({espalier::kMostGemmRows, 8}), nullptr, nullptr, nullptr,
+        nullptr, nullptr, nullptr);
   });
   refuses("espalier_tree_attention", [&] {
     espalier_buffer *k = no.bf16({kMany, 128, 8, 64}), *v = no.bf16({kMany, 128, 8, 64});
@@ -564,15 +566,17 @@ TEST(heads_that_are_too_wide_for_the_kernel_are_refused) {
   });
 }
 
-/** A grid counts in 32 bits. */
+/** Along its first axis a grid has up to 2^31 - 1 blocks. */
 TEST(more_rows_than_a_launch_has_blocks_are_refused) {
   const Context ctx;
   Nowhere no(ctx);
   constexpr int64_t kRows = (int64_t{1} << 31) + 1;
-  const auto refuses = [&](const char* op, const char* what, espalier_status status) {
+  const auto refuses = [&](const char* op, const char* what, espalier_status status,
+                           int32_t most = INT32_MAX) {
     refused(
         status, ESPALIER_INVALID_ARGUMENT,
-        std::string("espalier_") + op + ": " + what + " = 2147483649, expected 0 to 2147483647");
+        std::string("espalier_") + op + ": " + what + " = 2147483649, expected 0 to " +
+            std::to_string(most));
   };
   check_goes_on(ctx, [&] {
     refuses(
@@ -585,7 +589,8 @@ TEST(more_rows_than_a_launch_has_blocks_are_refused) {
         "skinny_gemm", "m",
         espalier_skinny_gemm(
             ctx, no.fp32({kRows, 8}), nullptr, 0, no.bf16({3, 8}), nullptr, nullptr, nullptr,
-            nullptr, no.fp32({kRows, 3}), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr));
+            nullptr, no.fp32({kRows, 3}), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr),
+        espalier::kMostGemmRows);
     espalier_buffer *k = no.bf16({3, 16, 1, 2}), *v = no.bf16({3, 16, 1, 2});
     refuses(
         "rope_and_append", "rows",
@@ -633,6 +638,76 @@ TEST(more_rows_than_a_launch_has_blocks_are_refused) {
   });
 }
 
+/** Along its other axes it has up to 65535; and what a block counts along the first one is more than rows in some ops. */
+TEST(larger_calls_than_a_launch_takes_are_refused_by_their_lengths) {
+  const Context ctx;
+  Nowhere no(ctx);
+  const auto refuses = [&](const char* text, espalier_status status) {
+    refused(status, ESPALIER_INVALID_ARGUMENT, std::string("espalier_") + text);
+  };
+  const auto product = [&](int64_t m, int64_t n) {
+    return espalier_skinny_gemm(
+        ctx, no.fp32({m, 8}), nullptr, 0, no.fp32({n, 8}), nullptr, nullptr, nullptr, nullptr,
+        no.fp32({m, n}), nullptr, nullptr, nullptr, nullptr, nullptr, nullptr);
+  };
+  const auto attention = [&](int64_t rows, int64_t q_heads, int64_t max_pages, int64_t max_depth) {
+    espalier_buffer *k = no.bf16({3, 16, 1, 64}), *v = no.bf16({3, 16, 1, 64});
+    return espalier_tree_attention(
+        ctx, no.fp32({rows, q_heads, 64}), k, v, no.ints({1, max_pages}), no.ints({1}),
+        no.ints({rows}), no.ints({rows}), no.ints({rows, max_depth}), 1, 0, 0,
+        no.fp32({rows, q_heads, 64}));
+  };
+  const auto rope = [&](int64_t rows, int64_t q_heads, int64_t kv_heads, int64_t head_dim) {
+    espalier_buffer *k = no.bf16({3, 16, kv_heads, head_dim}),
+                    *v = no.bf16({3, 16, kv_heads, head_dim});
+    return espalier_rope_and_append(
+        ctx, no.fp32({rows, q_heads, head_dim}), no.fp32({rows, kv_heads, head_dim}),
+        no.fp32({rows, kv_heads, head_dim}), nullptr, nullptr, 0, no.fp32({rows, 2, head_dim / 2}),
+        no.ints({rows}), k, v);
+  };
+  constexpr int64_t kVocab = int64_t{espalier::kMostVocab} + 1;
+  const espalier_sampling sampling = greedy();
+  check_goes_on(ctx, [&] {
+    espalier_buffer *k = no.bf16({65536, 16, 1, 2}), *v = no.bf16({65536, 16, 1, 2});
+    refuses(
+        "commit_kv: num_layers = 32768, expected 1 to 32767",
+        espalier_commit_kv(ctx, no.ints({1}), no.ints({1}), 32768, k, v));
+    espalier_buffer *wide_k = no.bf16({1, 1, 65536, 32768}),
+                    *wide_v = no.bf16({1, 1, 65536, 32768});
+    refuses(
+        "commit_kv: num_kv_heads * head_dim = 65536 * 32768, expected at most 2147483647",
+        espalier_commit_kv(ctx, no.ints({1}), no.ints({1}), 1, wide_k, wide_v));
+    refuses("skinny_gemm: m = 524281, expected 0 to 524280", product(524281, 3));
+    refuses("skinny_gemm: n = 2147483648, expected 0 to 2147483647", product(1, int64_t{1} << 31));
+    refuses("tree_attention: num_q_heads = 65536, expected 1 to 65535", attention(1, 65536, 2, 2));
+    refuses(
+        "tree_attention: rows * num_q_heads = 65536 * 32768, expected at most 2147483647",
+        attention(65536, 32768, 2, 2));
+    refuses(
+        "tree_attention: max_pages * page_size + max_depth = 1073741825, expected at most "
+        "1073741824",
+        attention(1, 1, (1 << 26) - 1, 17));
+    refuses(
+        "rope_and_append: rows * (num_q_heads + 2 * num_kv_heads) = 1048576 * 2048, expected at "
+        "most 2147483647",
+        rope(1 << 20, 1024, 512, 64));
+    refuses(
+        "top_k: vocab = 268431361, expected 1 to 268431360",
+        espalier_top_k(ctx, no.fp32({1, kVocab}), no.ints({1, 2}), no.fp32({1, 2})));
+    refuses(
+        "sample: vocab = 268431361, expected 1 to 268431360",
+        espalier_sample(
+            ctx, no.fp32({1, kVocab}), no.ints({0}), no.ints({2}), no.ints({1}), &sampling,
+            ESPALIER_TARGET_NOISE, no.ints({1, 1}), nullptr));
+    const auto one = [&] { return no.ints({1}); };
+    refuses(
+        "verify_sampling: vocab = 268431361, expected 1 to 268431360",
+        espalier_verify_sampling(
+            ctx, no.ints({2}), one(), one(), no.fp32({1, kVocab}), one(), nullptr, one(), one(),
+            no.at(0, ESPALIER_U64, {1, 2}), one(), one(), one()));
+  });
+}
+
 /** Not a bad call: there is nothing to do. */
 TEST(calls_without_rows_launch_nothing) {
   const Context ctx;
@@ -652,6 +727,7 @@ TEST(calls_without_rows_launch_nothing) {
   check_goes_on(ctx, [&] {
     ok(espalier_embed(ctx, halves, *none(), *fp32({0, 8})));
     ok(espalier_rms_norm(ctx, *fp32({0, 8}), norm, 0, *fp32({0, 8})));
+    ok(espalier_rms_norm(ctx, *fp32({3, 0}), *fp32({0}), 0, *fp32({3, 0})));
     ok(espalier_skinny_gemm(
         ctx, *fp32({0, 8}), norm, 0, halves, nullptr, nullptr, nullptr, nullptr, *fp32({0, 9}),
         nullptr, nullptr, nullptr, nullptr, nullptr, nullptr));
