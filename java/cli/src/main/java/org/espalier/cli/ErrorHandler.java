@@ -1,6 +1,7 @@
 package org.espalier.cli;
 
 import java.io.PrintWriter;
+import java.io.UncheckedIOException;
 import org.espalier.EspalierException;
 import org.espalier.ModelFormatException;
 import org.espalier.NotANumberException;
@@ -37,7 +38,7 @@ final class ErrorHandler implements IParameterExceptionHandler, IExecutionExcept
       err.println("espalier: " + e.getMessage());
       return ExitCode.USAGE;
     }
-    if (e instanceof EspalierException) {
+    if (e instanceof EspalierException || e instanceof UncheckedIOException) {
       err.println("espalier: " + e.getMessage());
       return ExitCode.SOFTWARE;
     }

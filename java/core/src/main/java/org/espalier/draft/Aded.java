@@ -86,10 +86,11 @@ public final class Aded implements Drafter {
    * The factory of drafters over the table of a file. It may be missing: the table is empty then.
    * When the factory is closed the table goes to the file, with what its drafters have learned.
    *
-   * @throws IllegalArgumentException when the file is no table at all; a damaged one is begun anew,
-   *     with a warning
+   * @throws IllegalArgumentException when the file is no table at all, or its folder is missing; a
+   *     damaged file is begun anew, with a warning
    */
   public static DrafterFactory factory(Path file, int iterations, int sentences) {
+    LearnedFile.check(file);
     return new Tables(Tables.read(file), file, iterations, sentences);
   }
 

@@ -33,7 +33,11 @@ final class LayerSetFile {
     json.set("attention", JSON.valueToTree(set.attentionLeftOut()));
     json.set("mlp", JSON.valueToTree(set.mlpLeftOut()));
     json.put("matchness", matchness);
-    TriGramFile.write(file, (json + "\n").getBytes(StandardCharsets.UTF_8));
+    try {
+      LearnedFile.write(file, (json + "\n").getBytes(StandardCharsets.UTF_8));
+    } catch (IOException e) {
+      throw new UncheckedIOException(file + " cannot be written: " + e, e);
+    }
   }
 
   /**

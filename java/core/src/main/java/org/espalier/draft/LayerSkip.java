@@ -86,6 +86,9 @@ public final class LayerSkip implements DrafterFactory {
 
   private LayerSkip(
       String name, Search search, @Nullable Path file, Supplier<TreePolicy> policies) {
+    if (file != null) {
+      LearnedFile.check(file);
+    }
     this.name = name;
     this.search = search;
     this.file = file;

@@ -8,7 +8,6 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.HexFormat;
@@ -142,9 +141,7 @@ final class PassTimes {
     }
     try {
       Files.createDirectories(file.toAbsolutePath().getParent());
-      Path part = Files.createTempFile(file.toAbsolutePath().getParent(), "times", ".part");
-      Files.write(part, JSON.writeValueAsBytes(root));
-      Files.move(part, file, StandardCopyOption.REPLACE_EXISTING, StandardCopyOption.ATOMIC_MOVE);
+      LearnedFile.write(file, JSON.writeValueAsBytes(root));
     } catch (IOException e) {
       LOG.warn("{}: pass times cannot be written: {}", file, e.toString());
     }

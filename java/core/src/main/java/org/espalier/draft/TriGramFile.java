@@ -7,7 +7,6 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.Arrays;
 import java.util.zip.CRC32;
 import org.espalier.EspalierException;
@@ -73,17 +72,8 @@ public final class TriGramFile {
       }
     }
     out.putLong(crc(out.array(), out.position()));
-    write(file, out.array());
-  }
-
-  /** Writes a file as a whole, or not at all. */
-  static void write(Path file, byte[] bytes) {
-    Path absolute = file.toAbsolutePath();
-    Path part = absolute.resolveSibling(absolute.getFileName() + ".part");
     try {
-      Files.write(part, bytes);
-      Files.move(
-          part, absolute, StandardCopyOption.REPLACE_EXISTING, StandardCopyOption.ATOMIC_MOVE);
+      LearnedFile.write(file, out.array());
     } catch (IOException e) {
       throw new UncheckedIOException(file + " cannot be written: " + e, e);
     }
