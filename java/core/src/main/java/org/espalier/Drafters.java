@@ -1,9 +1,11 @@
 package org.espalier;
 
 import java.nio.file.Path;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.Function;
 import java.util.stream.Collectors;
 import org.espalier.draft.Aded;
@@ -255,6 +257,7 @@ public final class Drafters {
   private static final class Values {
     private final DrafterInfo info;
     private final Map<String, String> values = new LinkedHashMap<>();
+    private final Set<String> given = new HashSet<>();
 
     Values(DrafterInfo info) {
       this.info = info;
@@ -274,6 +277,10 @@ public final class Drafters {
                 + pair
                 + ", expected "
                 + (known.isEmpty() ? "none" : known));
+      }
+      if (!given.add(key)) {
+        throw new IllegalArgumentException(
+            "parameter of " + info.name() + " = " + pair + ", expected " + key + " only once");
       }
       values.put(key, pair.substring(equals + 1));
     }
