@@ -1,7 +1,5 @@
 package org.espalier.cli;
 
-import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -117,13 +115,7 @@ final class AnalyzeCommand implements Runnable {
     require("--offsets", offsets, 1, 8);
     require("--max-tokens", maxTokens, 3, 512);
     require("--epochs", epochs, 1, 1000);
-    if (report != null) {
-      Path folder = report.toAbsolutePath().getParent();
-      if (folder == null || !Files.isDirectory(folder) || Files.isDirectory(report)) {
-        throw new BadInputException(
-            "--report = " + report + ", expected a file in a folder that is there");
-      }
-    }
+    ReportFile.check(report);
     List<PromptFile.Prompt> given = PromptFile.read(prompts);
     if (given.size() < LEAST_TEXTS) {
       throw new BadInputException(
@@ -147,11 +139,7 @@ final class AnalyzeCommand implements Runnable {
     SurplusPage page =
         new SurplusPage("%s, %d texts, %d classes".formatted(source.name(), texts, classes));
     rows.forEach(row -> page.add(row.layer(), row.term()));
-    try {
-      page.write(file);
-    } catch (IOException e) {
-      throw new BadInputException("--report = " + file + ": cannot be written: " + e.getMessage());
-    }
+    ReportFile.write(file, page.html());
     output.err().println("report: " + file);
   }
 

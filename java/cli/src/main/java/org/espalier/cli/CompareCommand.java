@@ -1,8 +1,6 @@
 package org.espalier.cli;
 
-import java.io.IOException;
 import java.io.PrintWriter;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -133,13 +131,7 @@ final class CompareCommand implements Callable<Integer> {
 
   /** The prompt of the page; bad options are found before anything is measured. */
   private PromptFile.Prompt shownPrompt(List<PromptFile.Prompt> given) {
-    if (report != null) {
-      Path folder = report.toAbsolutePath().getParent();
-      if (folder == null || !Files.isDirectory(folder) || Files.isDirectory(report)) {
-        throw new BadInputException(
-            "--report = " + report + ", expected a file in a folder that is there");
-      }
-    }
+    ReportFile.check(report);
     if (reportPrompt == null) {
       return given.get(0);
     }
@@ -174,11 +166,7 @@ final class CompareCommand implements Callable<Integer> {
       GenerationResult result = generate(model, shown, contestant.options.withVerifier(recorder));
       page.add(contestant.json(plainSeconds), result, recorder.steps());
     }
-    try {
-      page.write(file);
-    } catch (IOException e) {
-      throw new BadInputException("--report = " + file + ": cannot be written: " + e.getMessage());
-    }
+    ReportFile.write(file, page.html());
     output.err().println("report: " + file);
   }
 

@@ -53,7 +53,9 @@ final class GenerateCommand implements Runnable {
     private @Nullable Path file;
 
     String read() {
-      return file == null ? String.valueOf(text) : TextInput.read(file);
+      return file == null
+          ? TextInput.argument("--prompt", String.valueOf(text))
+          : TextInput.read(file);
     }
   }
 

@@ -2,11 +2,13 @@ package org.espalier.cli;
 
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
+import java.io.OutputStream;
 import java.io.OutputStreamWriter;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import picocli.CommandLine;
 import picocli.CommandLine.Command;
+import picocli.CommandLine.ExitCode;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.ParameterException;
 import picocli.CommandLine.Spec;
@@ -40,9 +42,22 @@ public final class Main implements Runnable {
 
   /** Runs one command and ends the process with its exit code. */
   public static void main(String[] args) {
-    CommandLine command = newCommandLine(writer(FileDescriptor.out), writer(FileDescriptor.err));
-    int exitCode = Interrupt.guard(() -> command.execute(args));
-    System.exit(exitCode);
+    OutputStream out = new FileOutputStream(FileDescriptor.out);
+    OutputStream err = new FileOutputStream(FileDescriptor.err);
+    System.exit(Interrupt.guard(() -> run(out, err, args)));
+  }
+
+  /** Runs one command. A result that cannot be written is a failure. */
+  static int run(OutputStream out, OutputStream err, String... args) {
+    StandardOutput results = new StandardOutput(out);
+    PrintWriter messages = writer(err);
+    int exitCode = newCommandLine(writer(results), messages).execute(args);
+    if (exitCode == ExitCode.OK && results.failure().isPresent()) {
+      messages.println(
+          "espalier: standard output cannot be written: " + results.failure().orElseThrow());
+      return ExitCode.SOFTWARE;
+    }
+    return exitCode;
   }
 
   static CommandLine newCommandLine(PrintWriter out, PrintWriter err) {
@@ -63,8 +78,7 @@ public final class Main implements Runnable {
   }
 
   /** UTF-8 whatever the locale, because model text is. */
-  private static PrintWriter writer(FileDescriptor fd) {
-    return new PrintWriter(
-        new OutputStreamWriter(new FileOutputStream(fd), StandardCharsets.UTF_8), true);
+  private static PrintWriter writer(OutputStream stream) {
+    return new PrintWriter(new OutputStreamWriter(stream, StandardCharsets.UTF_8), true);
   }
 }

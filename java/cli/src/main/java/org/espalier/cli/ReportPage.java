@@ -7,9 +7,6 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -82,18 +79,8 @@ final class ReportPage {
     return Units.visible(tokenizer.decode(new int[] {token}));
   }
 
-  /** Writes the file, whole or not at all. */
-  void write(Path file) throws IOException {
-    Path whole = file.resolveSibling(file.getFileName() + ".part");
-    try {
-      Files.writeString(whole, html());
-      Files.move(whole, file, StandardCopyOption.REPLACE_EXISTING);
-    } finally {
-      Files.deleteIfExists(whole);
-    }
-  }
-
-  private String html() {
+  /** The page. */
+  String html() {
     try (InputStream in = ReportPage.class.getResourceAsStream("report.html")) {
       String page = new String(Objects.requireNonNull(in).readAllBytes(), StandardCharsets.UTF_8);
       // No text of a model may end the script element.

@@ -11,7 +11,22 @@ import java.nio.file.Path;
 
 /** Text that a user hands over in a file or on standard input: UTF-8, or an error that names it. */
 final class TextInput {
+  /** Some editors put it first; it is no part of the text. */
+  private static final String BYTE_ORDER_MARK = "\ufeff";
+
+  /** What the Java launcher makes of an argument's bytes that are no characters. */
+  private static final char REPLACEMENT = '\ufffd';
+
   private TextInput() {}
+
+  /** The text of an option; one whose bytes are lost is refused. */
+  static String argument(String option, String text) {
+    if (text.indexOf(REPLACEMENT) >= 0) {
+      throw new BadInputException(
+          option + " is not text in the encoding of the locale, expected UTF-8");
+    }
+    return text;
+  }
 
   static String read(Path file) {
     if (Files.isDirectory(file)) {
@@ -37,7 +52,8 @@ final class TextInput {
   private static String decode(byte[] bytes, String what) {
     try {
       // Unlike new String(bytes, UTF_8), a new decoder reports malformed input.
-      return StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+      String text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString();
+      return text.startsWith(BYTE_ORDER_MARK) ? text.substring(1) : text;
     } catch (CharacterCodingException e) {
       throw new BadInputException(what + " is not UTF-8 text");
     }

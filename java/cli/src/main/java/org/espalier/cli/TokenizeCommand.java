@@ -60,7 +60,7 @@ final class TokenizeCommand implements Runnable {
 
   private String text() {
     if (text != null && text.text != null) {
-      return text.text;
+      return TextInput.argument("--text", text.text);
     }
     if (text != null && text.file != null) {
       return TextInput.read(text.file);

@@ -5,6 +5,8 @@ import static org.assertj.core.api.Assertions.assertThat;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.attribute.BasicFileAttributes;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.stream.Stream;
@@ -13,6 +15,7 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /**
  * What a user may get wrong: exit code 2, one message that names the thing, nothing on standard
@@ -44,6 +47,36 @@ final class BadInputTest {
         mistake("--stop is empty", "generate", "--prompt", "a", "--stop", ""),
         mistake("nonsense", "generate", "--prompt", "a", "--drafter", "nonsense"),
         mistake("bogus", "generate", "--prompt", "a", "--drafter", "prompt-lookup:bogus=1"),
+        mistake(
+            "parameter of prompt-lookup = m=2, expected m only once",
+            "generate",
+            "--prompt",
+            "a",
+            "--drafter",
+            "prompt-lookup:m=1,m=2"),
+        mistake(
+            "file = src, expected a regular file",
+            "generate",
+            "--prompt",
+            "a",
+            "--drafter",
+            "aded:table=src"),
+        mistake(
+            "file = src, expected a regular file",
+            "generate",
+            "--prompt",
+            "a",
+            "--drafter",
+            "layer-skip:layers=src"),
+        mistake(
+            "file = missing/t, expected one in a folder that is there",
+            "generate",
+            "--prompt",
+            "a",
+            "--drafter",
+            "dynamic-tree:source=layer-skip,layers=missing/t"),
+        mistake("--prompt is not text", "generate", "--prompt", "a\ufffd"),
+        mistake("--text is not text", "tokenize", "--text", "a\ufffd"),
         mistake("--tree = 0, expected auto, or 1", "generate", "--prompt", "a", "--tree", "0"),
         mistake("--tree = x, expected auto, or 1", "generate", "--prompt", "a", "--tree", "x"),
         mistake("--tree = 4097, expected", "generate", "--prompt", "a", "--tree", "4097"),
@@ -114,6 +147,33 @@ final class BadInputTest {
             dir.resolve("p.jsonl"), "{\"id\": \"long\", \"prompt\": \"" + text + "\"}\n");
     Run run = Run.of("compare", "--prompts", file.toString(), "--drafters", "none");
     assertRefused(run, "prompt long: tokens = ");
+  }
+
+  @ParameterizedTest
+  @ValueSource(strings = {"compare", "analyze"})
+  void aReportReplacesNothingButAFile(String command) throws IOException {
+    Path prompts = dir.resolve("p.jsonl");
+    List<String> lines = new ArrayList<>();
+    for (int i = 0; i < 8; i++) {
+      lines.add("{\"id\": \"%d\", \"prompt\": \"int a = 0;\"}".formatted(i));
+    }
+    Files.write(prompts, lines);
+    List<String> args = new ArrayList<>(List.of(command, "--prompts", prompts.toString()));
+    if (command.equals("compare")) {
+      args.addAll(List.of("--drafters", "none", "--max-new-tokens", "2"));
+    }
+    args.add("--report");
+    Path pipe = dir.resolve("pipe");
+    assertThat(new ProcessBuilder("mkfifo", pipe.toString()).start().onExit().join().exitValue())
+        .isZero();
+    for (Path bad : List.of(pipe, dir, dir.resolve("missing").resolve("r.html"))) {
+      String[] all = Stream.concat(args.stream(), Stream.of(bad.toString())).toArray(String[]::new);
+      assertRefused(Run.of(all), "--report = " + bad + ", expected a file");
+    }
+    assertThat(Files.readAttributes(pipe, BasicFileAttributes.class).isOther()).isTrue();
+    try (Stream<Path> left = Files.list(dir)) {
+      assertThat(left).containsExactlyInAnyOrder(pipe, prompts);
+    }
   }
 
   @Test

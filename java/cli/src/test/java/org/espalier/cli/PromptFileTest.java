@@ -55,6 +55,13 @@ final class PromptFileTest {
   }
 
   @Test
+  void aByteOrderMarkIsNoText() throws IOException {
+    assertThat(PromptFile.read(write("\ufeff" + GOOD))).isEqualTo(PromptFile.read(write(GOOD)));
+    assertThat(TextInput.read(write("\ufeffint"))).isEqualTo("int");
+    assertThat(TextInput.read(write("\ufeff"))).isEmpty();
+  }
+
+  @Test
   void textThatIsNotUtf8IsRefused() throws IOException {
     Path file = Files.write(dir.resolve("latin1.jsonl"), "ü".getBytes(StandardCharsets.ISO_8859_1));
     assertThatExceptionOfType(BadInputException.class)
