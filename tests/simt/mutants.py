@@ -366,7 +366,7 @@ STEP_MUTANTS = [
     ("native/runtime/session.cpp", "a step's key without its owner", "backend_.begin_step(id_, {kVerify,", "backend_.begin_step(1, {kVerify,"),
     ("native/runtime/session.cpp", "verification with the key of a pass", "{kVerify, rows, batch_.size(), draws.filtered ? 1 : 0}",
      "{kForward, rows, batch_.size(), attention_.max_pages, attention_.max_depth}"),
-    ("native/runtime/session.cpp", "steps live on in memory that moved", "if (judged_.send(device_)) backend_.drop_steps(id_);", "judged_.send(device_);"),
+    ("native/runtime/session.cpp", "steps live on in memory that moved", "if (judged_.reserve(device_, bytes)) backend_.drop_steps(id_);", "judged_.reserve(device_, bytes);"),
     ("native/runtime/session.cpp", "steps live on that keep no hidden states", "  backend_.drop_steps(id_);\n  drop_scores();", "  drop_scores();"),
     ("native/runtime/session.cpp", "rows that fill up write to a sequence", "cache_.spare_slot(i)", "cache_.slot(sequence(batch.seq[0]).pages, i)"),
     ("native/runtime/session.cpp", "prefill row off by one", "std::iota(chain.depth.begin(), chain.depth.end(), 0);",
@@ -521,7 +521,7 @@ class Run:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("-j", type=int, default=1, help="mutants at a time")
-    parser.add_argument("--list", action="store_true", help="print each mutant and the test that killed it too")
+    parser.add_argument("--list", action="store_true", help="print the mutants, each with the test that killed it")
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("wanted", nargs="*", help="parts of names; all where none is given")
     options = parser.parse_args()
@@ -536,7 +536,7 @@ def main():
         print(f"| {name} | {len(of_file)} | {len(killed)} | {', '.join(sorted({kept['day'] for kept in killed}))} |")
     if options.list:
         for name in dict.fromkeys(mutant[0] for mutant in mutants):
-            print(f"\n{name}\n\n| bug | killed by |\n|---|---|")
+            print(f"\n## {name}\n\n| bug | killed by |\n|---|---|")
             for mutant, kept in results:
                 if mutant[0] == name:
                     print(f"| {mutant[1]} | {kept['test'] if kept else ''} |")
