@@ -62,6 +62,12 @@ void set_order(Order order, uint64_t seed = 0);
 /** Whether all blocks of a launch run side by side, their threads in turns; at first one after the other. */
 void set_blocks_together(bool together);
 
+/**
+ * Runs so many blocks of each launch alone, the last ones; 0 for all, as at first. For rows whose offsets lie behind many
+ * blocks: nobody could wait for these.
+ */
+void set_last_blocks(int num);
+
 /** Work so far: of the launches, and of the host on its streams. */
 struct Counts {
   uint64_t launches, blocks, threads, switches, accesses;

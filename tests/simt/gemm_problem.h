@@ -286,6 +286,44 @@ inline double check_case(const Case& c, std::mt19937& random) {
   return worst;
 }
 
+/**
+ * Rows behind so many others that they lie beyond 2^31 elements of x, its rounded form and the output: the bits of the same
+ * rows among few. The emulator runs the last blocks alone, so the last 8 rows and columns are looked at.
+ */
+inline void check_last_of(int64_t m, const Case& few, std::mt19937& random) {
+  constexpr int64_t kLast = 8;
+  const Problem p(few, random);
+  const int64_t k = few.k, n = few.n[0], first = m - few.m;
+  const Vector want = p.run()[0];
+  const Elements w("w", p.w[0], few.type, n, k, few.packed),
+      norm("norm", p.norm, Type::kBf16, 1, k, false);
+  const auto x = Buffer<float>::sparse("x", static_cast<size_t>(m * k)),
+             out = Buffer<float>::sparse("out", static_cast<size_t>(m * n));
+  std::copy(p.x.begin(), p.x.end(), x.data() + first * k);
+  std::copy(p.residual.begin(), p.residual.end(), out.data() + first * n);
+  SkinnyGemmArgs args;
+  args.x = x.data();
+  args.norm = {norm.data(), Type::kBf16, kEps};
+  args.part[0] = {{w.data(), few.type, n, k, few.type != Type::kFp32}, {}, out.data()};
+  args.residual = out.data();
+  args.m = m;
+  args.prompt = few.prompt;
+  const auto workspace = Buffer<uint32_t>::sparse(
+      "workspace", espalier::cuda_skinny_gemm_workspace(args) / sizeof(uint32_t));
+  const Buffer<int32_t> turns("turns", std::vector<int32_t>(espalier::kNumTurns));
+  simt::emulated::set_last_blocks(16);
+  espalier::cuda_skinny_gemm(args, workspace.data(), turns.data(), nullptr);
+  simt::emulated::set_last_blocks(0);
+  for (int64_t row = 1; row <= kLast; ++row) {
+    CHECK_MSG(
+        same_bits(
+            out.data() + (m - row + 1) * n - kLast, want.data() + (few.m - row + 1) * n - kLast,
+            kLast),
+        "row %ld of %ld, k %ld, n %ld, type %d", static_cast<long>(m - row), static_cast<long>(m),
+        static_cast<long>(k), static_cast<long>(n), static_cast<int>(few.type));
+  }
+}
+
 }  // namespace gemm_test
 
 #endif

@@ -235,10 +235,12 @@ std::unique_ptr<Block> create_block(int index, size_t first_stack) {
 }
 
 bool blocks_together = false;
+int last_blocks = 0;
 
 std::vector<int> block_order() {
-  std::vector<int> order(machine.num_blocks);
-  std::iota(order.begin(), order.end(), 0);
+  const int all = machine.num_blocks, num = last_blocks == 0 ? all : std::min(last_blocks, all);
+  std::vector<int> order(num);
+  std::iota(order.begin(), order.end(), all - num);
   if (machine.order == Order::kReverse) std::reverse(order.begin(), order.end());
   if (machine.order == Order::kShuffled) std::shuffle(order.begin(), order.end(), machine.random);
   return order;
@@ -403,6 +405,8 @@ void run_launch(const LaunchCall& call) {
 }
 
 void set_blocks_together(bool together) { blocks_together = together; }
+
+void set_last_blocks(int num) { last_blocks = num; }
 
 // -------------------------------------------------------------------------------------------------- indices
 

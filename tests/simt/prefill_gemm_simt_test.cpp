@@ -94,3 +94,8 @@ TEST(no_k_is_the_bias) {
   const Vector got = p.run()[0];
   for (int64_t i = 0; i < 70 * 5; ++i) CHECK_EQ(got[i], p.bias[0][i % 5]);
 }
+
+TEST(rows_beyond_2_to_31_elements) {
+  auto random = seeded();
+  check_last_of(4193920, {70, {520}, 520, Type::kBf16, false, false, true, true}, random);
+}

@@ -177,3 +177,24 @@ TEST(a_row_of_zeros_is_zeros) {
   for (const float value : emulated(std::vector<float>(64), weight, Type::kFp32, 64, 0, false))
     CHECK_EQ(value, 0.0f);
 }
+
+TEST(offsets_beyond_2_to_31_elements) {
+  // The last of rows that are together more than 2^31 elements; groups of 4 elements, and single ones.
+  for (const int64_t hidden : {4096, 4098}) {
+    const int64_t rows = (int64_t{1} << 31) / hidden + 3, at = (rows - 1) * hidden;
+    std::mt19937 random(static_cast<uint32_t>(check::seed()));
+    const WeightValues weight(hidden, Type::kFp32, random);
+    const auto row = random_values(hidden, random);
+    const auto want = emulated(row, weight, Type::kFp32, hidden, 0, false);
+    const auto x = Buffer<float>::sparse("x", rows * hidden);
+    const auto out = Buffer<float>::sparse("out", rows * hidden);
+    std::copy(row.begin(), row.end(), x.data() + at);
+    const auto on_weight = Buffer<float>::input("weight", weight.fp32);
+    simt::emulated::set_last_blocks(1);
+    espalier::cuda_rms_norm(
+        {x.data(), on_weight.data(), Type::kFp32, kEps, out.data(), rows, hidden}, nullptr);
+    simt::emulated::set_last_blocks(0);
+    CHECK_MSG(
+        same_bits(out.data() + at, want.data(), hidden), "hidden %ld", static_cast<long>(hidden));
+  }
+}

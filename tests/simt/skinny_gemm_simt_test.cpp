@@ -224,6 +224,36 @@ TEST(offsets_beyond_2_to_31_elements) {
   CHECK_EQ(espalier::packed_offset(1 << 20, 32, 4096), (int64_t{1} << 32) + 256);
 }
 
+TEST(packed_weights_beyond_2_to_31_elements) {
+  // Blocks of 8 rows 2^30 elements apart: the last of 40 rows begins behind 2^32.
+  constexpr int64_t kStride = int64_t{1} << 30, kN = 40, kK = 32;
+  const auto w = Buffer<uint16_t>::sparse("w", kN / 8 * kStride, true);
+  for (int64_t n = 0; n < kN; ++n)
+    w.data()[n / 8 * kStride + n % 8 * 8 + n % 8] = bits_of(static_cast<float>(n + 1), Type::kBf16);
+  for (const auto& [m, prompt] : {std::pair{1, false}, {70, false}, {70, true}}) {
+    const auto x = Buffer<float>::input("x", Vector(m * kK, 1));
+    const auto out = Buffer<float>::output("out", m * kN);
+    SkinnyGemmArgs args;
+    args.x = x.data();
+    args.part[0] = {{w.data(), Type::kBf16, kN, kK, true}, {}, out.data()};
+    args.m = m;
+    args.prompt = prompt;
+    espalier::GemmView view = espalier::gemm_view(args);
+    view.part[0].w.block_stride = kStride;
+    const auto workspace =
+        Buffer<uint32_t>::output("workspace", espalier::cuda_skinny_gemm_workspace(args) / 4);
+    const Buffer<int32_t> turns("turns", std::vector<int32_t>(espalier::kNumTurns));
+    espalier::launch_skinny_gemm(view, Type::kBf16, workspace.data(), turns.data(), nullptr);
+    const Vector got = out.values();
+    for (int64_t i = 0; i < m * kN; ++i) CHECK_EQ(got[i], static_cast<float>(i % kN + 1));
+  }
+}
+
+TEST(rows_beyond_2_to_31_elements_in_fp32) {
+  auto random = seeded();
+  check_last_of(524280, {70, {8}, 4100, Type::kFp32, false, false, true, true}, random);
+}
+
 TEST(a_matrix_is_packed_in_pieces_as_in_one) {
   auto random = seeded();
   for (const int64_t k : {5, 32, 70}) {

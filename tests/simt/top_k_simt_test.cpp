@@ -142,3 +142,26 @@ TEST(values_may_be_left_out) {
   cuda_top_k(args, workspace.data(), nullptr);
   CHECK(idx.values() == (std::vector<int32_t>{1, 2}));
 }
+
+TEST(offsets_beyond_2_to_31_elements) {
+  // The last of rows that are together more than 2^31 entries; groups of 4 entries, and single ones.
+  std::mt19937 random(static_cast<uint32_t>(check::seed()));
+  constexpr int32_t kBest = 3;
+  for (const int32_t vocab : {4096, 4095}) {
+    const int64_t rows = (int64_t{1} << 31) / vocab + 3, at = (rows - 1) * vocab;
+    const auto row = normals(vocab, random);
+    const auto x = Buffer<float>::sparse("x", rows * vocab);
+    std::copy(row.begin(), row.end(), x.data() + at);
+    const auto idx = Buffer<int32_t>::sparse("idx", rows * kBest);
+    const auto value = Buffer<float>::sparse("value", rows * kBest);
+    const TopKArgs args{x.data(), idx.data(), value.data(), rows, vocab, kBest};
+    const auto workspace = Buffer<uint64_t>::sparse("workspace", top_k_workspace_bytes(args) / 8);
+    simt::emulated::set_last_blocks(1);
+    cuda_top_k(args, workspace.data(), nullptr);
+    simt::emulated::set_last_blocks(0);
+    const int64_t last = (rows - 1) * kBest;
+    CHECK_MSG(
+        result_of(idx.data() + last, value.data() + last, kBest) == on_cpu(row, vocab, kBest),
+        "vocab %d", vocab);
+  }
+}
