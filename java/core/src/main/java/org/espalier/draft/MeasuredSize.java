@@ -25,7 +25,8 @@ import org.jspecify.annotations.Nullable;
  * see {@link #peek}. How far the text followed it tells the acceptance of all sizes, in plain steps
  * too, so that trials are left to find out times.
  *
- * <p>Drafters of one factory share what is learned. In a batch the first drafter leads: all use its
+ * <p>Drafters of one factory share what is learned; how often drafts are accepted differs from text
+ * to text, so a new text soon outweighs the older ones. In a batch the first drafter leads: all use its
  * size, and its steps are timed.
  */
 final class MeasuredSize implements TreeSize {
@@ -54,7 +55,7 @@ final class MeasuredSize implements TreeSize {
   private static final double MOST_RATIO = 4;
 
   /** Steps between two choices. */
-  private static final int REVIEW = 8;
+  private static final int REVIEW = 4;
 
   /** At first it is each step. */
   private static final int FIRST_REVIEWS = 32;
@@ -65,7 +66,10 @@ final class MeasuredSize implements TreeSize {
   private static final double FIRST_PEEKS = 0.5;
 
   /** What is kept of older steps, in acceptance. */
-  private static final double DECAY = 0.99;
+  private static final double DECAY = 0.995;
+
+  /** Steps that all older texts are worth when a text begins: acceptance is the text's. */
+  private static final double OTHER_TEXTS = 8;
 
   /** And what a trial leaves of older trials. */
   private static final double FORGET = 0.8;
@@ -146,6 +150,7 @@ final class MeasuredSize implements TreeSize {
   public synchronized int next(Object drafter) {
     if (leader == null) {
       leader = drafter;
+      beginText();
     }
     if (drafter == leader && trial < 0 && next >= 0 && credit >= price) {
       trial = next;
@@ -223,21 +228,32 @@ final class MeasuredSize implements TreeSize {
     }
   }
 
+  private void beginText() {
+    for (int i = 1; i < weight.length; i++) {
+      if (weight[i] > OTHER_TEXTS) {
+        keep(i, OTHER_TEXTS / weight[i]);
+      }
+    }
+  }
+
   /** When there are only trials, they are far apart: each makes the older ones weigh less. */
   private void forget() {
     for (int i = TimeCurve.size(best); i < weight.length; i++) {
-      weight[i] *= FORGET;
-      there[i] *= FORGET;
-      accepted[i] *= FORGET;
+      keep(i, FORGET);
     }
+  }
+
+  private void keep(int node, double share) {
+    weight[node] *= share;
+    there[node] *= share;
+    accepted[node] *= share;
   }
 
   private void learnAcceptance(int allowed, int nodes, Verdict verdict) {
     int end = Math.min(allowed, weight.length);
     for (int i = 1; i < end; i++) {
-      weight[i] = DECAY * weight[i] + 1;
-      there[i] *= DECAY;
-      accepted[i] *= DECAY;
+      keep(i, DECAY);
+      weight[i]++;
     }
     for (int i = 1; i < Math.min(nodes, end); i++) {
       there[i]++;
@@ -253,7 +269,7 @@ final class MeasuredSize implements TreeSize {
       passes.observe(nodes, passNanos);
     }
     if (allowed == 1) {
-      times.observe(1, itsNanos);
+      times.observe(1, itsNanos, trial < 0);
     } else if (resumed) {
       double more = Math.max(0, itsNanos - times.at(nodes));
       if (trial < 0) {
@@ -267,7 +283,7 @@ final class MeasuredSize implements TreeSize {
       if (nodes == 1) {
         idleNanos += NEWEST * (Math.max(0, itsNanos - times.at(1)) - idleNanos);
       } else {
-        times.observe(nodes, itsNanos);
+        times.observe(nodes, itsNanos, trial < 0);
       }
     }
   }

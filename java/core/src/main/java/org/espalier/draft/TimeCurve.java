@@ -6,8 +6,11 @@ import java.util.Arrays;
  * How long something takes by the nodes of the tree, root included: a curve through a few sizes,
  * learned from what was measured.
  *
- * <p>A measurement moves its own size most, and the others half as much in proportion: a busy
- * machine or a longer context slows all of them down.
+ * <p>The curve is a shape times a level. A busy machine or a longer context slows all sizes down:
+ * the level follows that at once. How sizes compare with each other hardly changes: their times in
+ * the shape are means over many measurements. So a slow spell in which one size alone is measured
+ * does not speak against that size. Sizes that are not measured are bounded by those that are: more
+ * nodes take no less, and twice as many no more than two passes.
  */
 final class TimeCurve {
   /** The sizes whose times are kept; a tree of another one counts for the nearest. */
@@ -15,20 +18,31 @@ final class TimeCurve {
     1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512
   };
 
-  /** What a new measurement is worth. */
+  /** What a new measurement is worth, for the shape when little was measured. */
   private static final double NEWEST = 0.1;
+
+  /** And for the shape when much was. */
+  private static final double NEWEST_SHAPE = 0.01;
 
   /**
    * A time that differs by a larger share counts as this much: somebody else had the processor, and
-   * a few such steps say nothing about a size.
+   * one such step says nothing about a size. It counts twice as much for each one before that
+   * differed to the same side, up to 5.
    */
-  private static final double MOST_NEWS = 0.2;
+  private static final double MOST_NEWS = 0.14;
+
+  private static final int MOST_ALIKE = 5;
 
   /** Of so many first measurements the shortest counts: code is still being compiled then. */
   private static final int FIRST = 3;
 
-  /** 0 where nothing is known. */
+  /** The shape; 0 where nothing is known. */
   private final double[] nanos = new double[SIZES.length];
+
+  private double level = 1;
+
+  /** Latest measurements in a row that differed much, negative for shorter ones. */
+  private final int[] alike = new int[SIZES.length];
 
   private final int[] measured = new int[SIZES.length];
 
@@ -49,20 +63,20 @@ final class TimeCurve {
 
   /** Nanoseconds of the i-th size; 0 when they were never measured. */
   double known(int i) {
-    return nanos[i];
+    return level * nanos[i];
   }
 
   /** Begins the i-th size with a time that was learned before. */
   void begin(int i, double itsNanos) {
-    nanos[i] = itsNanos;
+    nanos[i] = itsNanos / level;
     measured[i] = FIRST;
   }
 
   /** Begins as another curve. */
   void begin(TimeCurve other) {
     for (int i = 0; i < SIZES.length; i++) {
-      if (other.nanos[i] > 0) {
-        begin(i, other.nanos[i]);
+      if (other.known(i) > 0) {
+        begin(i, other.known(i));
       }
     }
   }
@@ -78,6 +92,10 @@ final class TimeCurve {
    * proportion. 0 when nothing is known.
    */
   double at(int nodes) {
+    return level * shape(nodes);
+  }
+
+  private double shape(int nodes) {
     int above = 0;
     while (above < SIZES.length && (SIZES[above] < nodes || nanos[above] == 0)) {
       above++;
@@ -113,24 +131,45 @@ final class TimeCurve {
 
   /** Learns from a measurement. */
   void observe(int nodes, double itsNanos) {
+    observe(nodes, itsNanos, true);
+  }
+
+  /**
+   * Learns from a measurement.
+   *
+   * @param usual whether it is one of many in a row, which tell the level; a few in between tell
+   *     how their size compares with the others
+   */
+  void observe(int nodes, double itsNanos, boolean usual) {
     int i = nearest(nodes);
     double expected = at(nodes);
     if (nanos[i] == 0) {
-      nanos[i] = expected == 0 ? itsNanos : itsNanos * at(SIZES[i]) / expected;
+      nanos[i] = (expected == 0 ? itsNanos : itsNanos * at(SIZES[i]) / expected) / level;
       measured[i] = 1;
       return;
     }
     double ratio = itsNanos / expected;
-    if (measured[i] < FIRST) {
-      measured[i]++;
+    measured[i]++;
+    if (measured[i] <= FIRST) {
       nanos[i] *= Math.min(1, ratio);
       return;
     }
-    double step = 1 + NEWEST * Math.max(-MOST_NEWS, Math.min(MOST_NEWS, ratio - 1));
-    double others = Math.sqrt(step);
-    for (int j = 0; j < SIZES.length; j++) {
-      nanos[j] *= j == i ? step : others;
+    double news = newsOf(i, ratio - 1);
+    nanos[i] *= 1 + Math.min(NEWEST, Math.max(NEWEST_SHAPE, 1.0 / measured[i])) * news;
+    if (usual) {
+      level *= 1 + NEWEST * news;
     }
+    for (int j = 0; j < SIZES.length; j++) {
+      int passes = (SIZES[j] + SIZES[i] - 1) / SIZES[i];
+      nanos[j] = Math.min(nanos[j], passes * nanos[i]);
+    }
+  }
+
+  private double newsOf(int i, double difference) {
+    double most = Math.scalb(MOST_NEWS, Math.min(Math.abs(alike[i]), MOST_ALIKE));
+    int side = Math.abs(difference) > MOST_NEWS ? (int) Math.signum(difference) : 0;
+    alike[i] = side * alike[i] > 0 ? alike[i] + side : side;
+    return Math.max(-most, Math.min(most, difference));
   }
 
   private static int nearest(int nodes) {

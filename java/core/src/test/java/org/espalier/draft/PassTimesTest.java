@@ -128,15 +128,51 @@ class PassTimesTest {
 
   /** A busy machine slows all sizes down, not only the one that is measured. */
   @Test
-  void aMeasurementMovesTheOthersToo() {
+  void aSlowSpellDoesNotSpeakAgainstTheSizeInUse() {
     TimeCurve curve = new TimeCurve();
     curve.begin(TimeCurve.indexOf(1), 100);
     curve.begin(TimeCurve.indexOf(4), 200);
-    for (int i = 0; i < 100; i++) {
-      curve.observe(1, 400);
+    for (int i = 0; i < 200; i++) {
+      curve.observe(1, 100);
     }
-    assertThat(curve.at(1)).isBetween(390.0, 400.0);
-    assertThat(curve.at(4)).isBetween(390.0, 400.0); // by the root of 4
+    for (int i = 0; i < 200; i++) {
+      curve.observe(1, 150);
+    }
+    assertThat(curve.at(1)).isBetween(149.0, 151.0);
+    assertThat(curve.at(4) / curve.at(1)).isBetween(1.9, 2.0);
+    for (int i = 0; i < 200; i++) {
+      curve.observe(1, 100);
+    }
+    assertThat(curve.at(4) / curve.at(1)).isBetween(1.95, 2.05);
+  }
+
+  /** What is wrong in a file is not so for ever. */
+  @Test
+  void aShapeIsLearnedFromMeasurementsInTurns() {
+    TimeCurve curve = new TimeCurve();
+    curve.begin(TimeCurve.indexOf(1), 100);
+    curve.begin(TimeCurve.indexOf(4), 300);
+    for (int i = 0; i < 100; i++) {
+      curve.observe(1, 100);
+      curve.observe(4, 200);
+    }
+    assertThat(curve.at(1)).isBetween(97.0, 103.0);
+    assertThat(curve.at(4)).isBetween(195.0, 205.0);
+  }
+
+  @Test
+  void sizesBoundEachOther() {
+    TimeCurve curve = new TimeCurve();
+    for (int size : new int[] {1, 2, 4, 8, 16}) {
+      curve.begin(TimeCurve.indexOf(size), 100 * size);
+    }
+    for (int i = 0; i < 1000; i++) {
+      curve.observe(4, 200);
+    }
+    double level = curve.at(4) / 200;
+    assertThat(curve.at(2)).as("no more than a pass of 4").isLessThanOrEqualTo(200.1 * level);
+    assertThat(curve.at(8)).as("no more than two").isLessThanOrEqualTo(400.1 * level);
+    assertThat(curve.at(16)).as("no more than four").isLessThanOrEqualTo(800.1 * level);
   }
 
   /** One pass during which another process had the processor. */
