@@ -26,8 +26,8 @@ import org.jspecify.annotations.Nullable;
  * too, so that trials are left to find out times.
  *
  * <p>Drafters of one factory share what is learned; how often drafts are accepted differs from text
- * to text, so a new text soon outweighs the older ones. In a batch the first drafter leads: all use its
- * size, and its steps are timed.
+ * to text, so a new text soon outweighs the older ones. In a batch the first drafter leads: all use
+ * its size, and its steps are timed.
  */
 final class MeasuredSize implements TreeSize {
   /** Of the time, what trials may cost. */

@@ -17,20 +17,21 @@ import org.espalier.DeviceInfo;
 import org.espalier.Devices;
 import org.espalier.Model;
 import org.espalier.ModelOptions;
+import org.espalier.Session;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
 /**
- * How long a model's passes take on a device, by the nodes of the tree, kept in a file from one
- * process to the next. A file that is damaged, or of something else, is begun anew with a warning;
- * one that cannot be written costs no more than the learning.
+ * How long a model's passes take on a device, by the nodes of the tree: measured once, and kept in
+ * a file from one process to the next. A file that is damaged, or of something else, is begun anew
+ * with a warning; one that cannot be written costs no more than the measurement.
  */
 final class PassTimes {
   private static final Logger LOG = LoggerFactory.getLogger(PassTimes.class);
   private static final ObjectMapper JSON = new ObjectMapper();
 
   /** Of the file, and of what the times mean. */
-  private static final int VERSION = 1;
+  private static final int VERSION = 2;
 
   /** Times that differ by less are not worth writing. */
   private static final double NEWS = 0.25;
@@ -54,10 +55,16 @@ final class PassTimes {
     }
   }
 
-  /** The times of a model, in the user's cache. */
-  static PassTimes of(Model model) {
-    String key = key(model);
-    return new PassTimes(CacheDir.path().resolve("pass-times").resolve(hash(key) + ".json"), key);
+  /** The times of a session's model, from the user's cache, or measured when none are there. */
+  static PassTimes of(Session session) {
+    String key = key(session.model());
+    PassTimes times =
+        new PassTimes(CacheDir.path().resolve("pass-times").resolve(hash(key) + ".json"), key);
+    if (times.curve.largest() == 0) {
+      PassMeasurement.run(session, times.curve);
+      times.save();
+    }
+    return times;
   }
 
   /**

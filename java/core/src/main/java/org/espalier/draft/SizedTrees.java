@@ -18,10 +18,11 @@ public final class SizedTrees {
   private SizedTrees() {}
 
   /**
-   * Trees of the size that is fastest on this machine. It is learned while decoding, for all
-   * drafters of the factory together; how long a pass over n nodes takes is kept in the user's
-   * cache ({@code espalier.cache.dir}) for the next process. Where no tree pays, decoding becomes
-   * plain, and the drafter is asked seldom, to notice when that changes.
+   * Trees of the size that is fastest on this machine. How long a pass over n nodes takes is
+   * measured once for a model and a device, in about two seconds at most, and kept in the user's
+   * cache ({@code espalier.cache.dir}); the rest is learned while decoding, for all drafters of the
+   * factory together. Where no tree pays, decoding becomes plain, and the drafter is asked seldom,
+   * to notice when that changes.
    *
    * <p>Sizes follow measured times, so the number of passes differs from run to run. The text does
    * not.
@@ -146,7 +147,7 @@ public final class SizedTrees {
         save();
         model = session.model();
         mostNodes = nodes;
-        PassTimes itsTimes = PassTimes.of(session.model());
+        PassTimes itsTimes = PassTimes.of(session);
         times = itsTimes;
         size = new MeasuredSize(itsTimes.curve(), nodes);
       }
