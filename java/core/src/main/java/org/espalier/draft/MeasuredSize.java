@@ -25,9 +25,9 @@ import org.jspecify.annotations.Nullable;
  * see {@link #peek}. How far the text followed it tells the acceptance of all sizes, in plain steps
  * too, so that trials are left to find out times.
  *
- * <p>Drafters of one factory share what is learned; how often drafts are accepted differs from text
- * to text, so a new text soon outweighs the older ones. In a batch the first drafter leads: all use
- * its size, and its steps are timed.
+ * <p>Drafters of one factory share what is learned. How often drafts are accepted differs from text
+ * to text: a new one begins with what all have shown, and soon outweighs it. In a batch the first
+ * drafter leads: all use its size, and its steps are timed.
  */
 final class MeasuredSize implements TreeSize {
   /** Of the time, what trials may cost. */
@@ -65,19 +65,19 @@ final class MeasuredSize implements TreeSize {
 
   private static final double FIRST_PEEKS = 0.5;
 
-  /** What is kept of older steps, in acceptance. */
-  private static final double DECAY = 0.995;
+  /** What an older step is worth beside the next one, in the acceptance of a text and of all. */
+  private static final double KEEP = 0.995;
 
-  /** Steps that all older texts are worth when a text begins: acceptance is the text's. */
-  private static final double OTHER_TEXTS = 8;
+  private static final double KEEP_OF_ALL = 0.999;
+
+  /** Steps that all texts are worth when a text begins: acceptance is the text's. */
+  private static final double OTHER_TEXTS = 16;
 
   /** And what a trial leaves of older trials. */
   private static final double FORGET = 0.8;
 
-  /** Steps that a size needs to be chosen, and draft tokens that are taken as rejected. */
+  /** Steps that a size needs to be chosen. */
   private static final double LEAST_WEIGHT = 1.9;
-
-  private static final double REJECTED = 0.5;
 
   /** Another size has to be better than plain decoding by this factor. */
   private static final double MARGIN = 1.01;
@@ -92,10 +92,8 @@ final class MeasuredSize implements TreeSize {
   private final TimeCurve passes;
   private final int mostNodes;
 
-  // By node, from 1: steps that allowed it, that had it, that accepted it; older ones weigh less.
-  private final double[] weight;
-  private final double[] there;
-  private final double[] accepted;
+  private final Acceptance ofText;
+  private final Acceptance ofAll;
 
   /** What a drafter costs that finds nothing to propose, over a plain step. */
   private double idleNanos;
@@ -140,9 +138,8 @@ final class MeasuredSize implements TreeSize {
     this.passes = passes;
     this.mostNodes = mostNodes;
     int largest = Math.min(mostNodes, TimeCurve.size(TimeCurve.numSizes() - 1));
-    this.weight = new double[largest + 1];
-    this.there = new double[largest + 1];
-    this.accepted = new double[largest + 1];
+    this.ofText = new Acceptance(largest, KEEP);
+    this.ofAll = new Acceptance(largest, KEEP_OF_ALL);
     times.begin(passes);
   }
 
@@ -150,11 +147,15 @@ final class MeasuredSize implements TreeSize {
   public synchronized int next(Object drafter) {
     if (leader == null) {
       leader = drafter;
-      beginText();
+      ofText.begin(ofAll, OTHER_TEXTS);
+      if (firstSteps == FIRST_STEPS && trial < 0) {
+        choose();
+      }
     }
     if (drafter == leader && trial < 0 && next >= 0 && credit >= price) {
       trial = next;
-      forget();
+      // When there are only trials, they are far apart: each makes the older ones weigh less.
+      ofText.forget(TimeCurve.size(best), FORGET);
       stepsLeft = TRIAL;
       prolonged = 0;
       trialTokens = 0;
@@ -228,39 +229,9 @@ final class MeasuredSize implements TreeSize {
     }
   }
 
-  private void beginText() {
-    for (int i = 1; i < weight.length; i++) {
-      if (weight[i] > OTHER_TEXTS) {
-        keep(i, OTHER_TEXTS / weight[i]);
-      }
-    }
-  }
-
-  /** When there are only trials, they are far apart: each makes the older ones weigh less. */
-  private void forget() {
-    for (int i = TimeCurve.size(best); i < weight.length; i++) {
-      keep(i, FORGET);
-    }
-  }
-
-  private void keep(int node, double share) {
-    weight[node] *= share;
-    there[node] *= share;
-    accepted[node] *= share;
-  }
-
   private void learnAcceptance(int allowed, int nodes, Verdict verdict) {
-    int end = Math.min(allowed, weight.length);
-    for (int i = 1; i < end; i++) {
-      keep(i, DECAY);
-      weight[i]++;
-    }
-    for (int i = 1; i < Math.min(nodes, end); i++) {
-      there[i]++;
-    }
-    for (int i = 0; i < verdict.acceptLen() && verdict.node(i) < end; i++) {
-      accepted[verdict.node(i)]++;
-    }
+    ofText.observe(allowed, nodes, verdict);
+    ofAll.observe(allowed, nodes, verdict);
   }
 
   private void learnTimes(
@@ -300,10 +271,9 @@ final class MeasuredSize implements TreeSize {
     for (int k = 1; k <= i; k++) {
       double more = 0;
       int from = node;
-      for (; node < Math.min(TimeCurve.size(k), weight.length); node++) {
-        double w = weight[node];
-        tokens += w == 0 ? 0 : accepted[node] / (w + REJECTED);
-        share = w == 0 ? share : there[node] / w;
+      for (; node < TimeCurve.size(k) && node <= ofText.largest(); node++) {
+        tokens += ofText.accepted(node);
+        share = ofText.weight(node) == 0 ? share : ofText.there(node);
         more += share;
         if (node == 1) {
           nanos += (1 - share) * idleNanos;
@@ -338,7 +308,7 @@ final class MeasuredSize implements TreeSize {
 
   private boolean isMeasured(int i) {
     int size = TimeCurve.size(i);
-    return size <= mostNodes && size <= times.largest() && weight[size - 1] >= LEAST_WEIGHT;
+    return size <= mostNodes && size <= times.largest() && ofText.weight(size - 1) >= LEAST_WEIGHT;
   }
 
   private void endTrial(double bestNanosPerToken) {
@@ -417,7 +387,7 @@ final class MeasuredSize implements TreeSize {
     }
     // Trees of half the size are never full, so these would be the same ones.
     int half = size / 2;
-    if (half > 1 && weight[half - 1] >= LEAST_WEIGHT && there[half - 1] < 0.01) {
+    if (half > 1 && ofText.weight(half - 1) >= LEAST_WEIGHT && ofText.there(half - 1) < 0.01) {
       return false;
     }
     sum(best);
@@ -439,8 +409,8 @@ final class MeasuredSize implements TreeSize {
     }
     double hoped = 1;
     double most = 1;
-    for (int node = 1; node < Math.min(TimeCurve.size(i), weight.length); node++) {
-      most = Math.min(most, (accepted[node] + 1) / (weight[node] + 1));
+    for (int node = 1; node < TimeCurve.size(i) && node <= ofText.largest(); node++) {
+      most = Math.min(most, ofText.hoped(node));
       hoped += most;
     }
     return hoped > rate * nanos;

@@ -250,6 +250,25 @@ class MeasuredSizeTest {
     }
   }
 
+  /**
+   * What one text showed is no reason not to draft in the next one, nor is what all showed one to
+   * go on.
+   */
+  @Test
+  void aTextBeginsWithWhatAllHaveShown() {
+    for (long seed = 1; seed <= 20; seed++) {
+      World world = new World(seed).with(n -> PLAIN * (1 + 0.3 * (n - 1)), 0.8);
+      MeasuredSize size = unknown();
+      world.run(size, 4000);
+      size.leave(world);
+      world.alpha = 0;
+      world.run(size, 300);
+      assertThat(size.next(world)).as("seed %d, a bad text", seed).isEqualTo(1);
+      size.leave(world);
+      assertThat(size.next(world)).as("seed %d, the next one", seed).isGreaterThan(1);
+    }
+  }
+
   /** The machine became one whose rows are cheap: times are learned anew too. */
   @Test
   void itNoticesThatPassesChange() {
