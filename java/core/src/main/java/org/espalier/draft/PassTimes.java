@@ -47,7 +47,11 @@ final class PassTimes {
   PassTimes(Path file, String key) {
     this.file = file;
     this.key = key;
-    read();
+    try {
+      read();
+    } catch (IOException | IllegalArgumentException e) {
+      LOG.warn("{}: no pass times: {}; they are measured anew", file, reason(e));
+    }
     for (int i = 0; i < saved.length; i++) {
       if (saved[i] > 0) {
         curve.begin(i, saved[i]);
@@ -99,28 +103,24 @@ final class PassTimes {
     return curve;
   }
 
-  private void read() {
+  private void read() throws IOException {
     if (!Files.exists(file)) {
       return;
     }
-    try {
-      JsonNode root = JSON.readTree(file.toFile());
-      if (!root.path("key").asText().equals(key)) {
-        throw new IllegalArgumentException("key = " + root.path("key") + ", expected " + key);
-      }
-      double[] nanos = new double[saved.length];
-      for (Map.Entry<String, JsonNode> time : root.path("nanos").properties()) {
-        int i = TimeCurve.indexOf(Integer.parseInt(time.getKey()));
-        double value = time.getValue().asDouble();
-        if (i < 0 || !(value > 0 && value < MOST_NANOS)) {
-          throw new IllegalArgumentException("nanos of " + time.getKey() + " = " + time.getValue());
-        }
-        nanos[i] = value;
-      }
-      System.arraycopy(nanos, 0, saved, 0, saved.length);
-    } catch (IOException | IllegalArgumentException e) {
-      LOG.warn("{}: no pass times: {}; they are measured anew", file, reason(e));
+    JsonNode root = JSON.readTree(file.toFile());
+    if (!root.path("key").asText().equals(key)) {
+      throw new IllegalArgumentException("its key is not that of this model and device");
     }
+    double[] nanos = new double[saved.length];
+    for (Map.Entry<String, JsonNode> time : root.path("nanos").properties()) {
+      int i = TimeCurve.indexOf(Integer.parseInt(time.getKey()));
+      double value = time.getValue().asDouble();
+      if (i < 0 || !(value > 0 && value < MOST_NANOS)) {
+        throw new IllegalArgumentException("nanos of " + time.getKey() + " = " + time.getValue());
+      }
+      nanos[i] = value;
+    }
+    System.arraycopy(nanos, 0, saved, 0, saved.length);
   }
 
   private static String reason(Exception e) {
@@ -134,7 +134,11 @@ final class PassTimes {
     if (!isNews()) {
       return;
     }
-    read();
+    try {
+      read();
+    } catch (IOException | IllegalArgumentException e) {
+      LOG.debug("{} is replaced: {}", file, reason(e)); // whoever read it first has said so
+    }
     ObjectNode root = JSON.createObjectNode();
     root.put("key", key);
     ObjectNode nanos = root.putObject("nanos");

@@ -48,7 +48,16 @@ public final class EmbeddedModels {
       }
       return folder;
     } catch (IOException e) {
-      throw new UncheckedIOException("embedded model " + name + ": " + e.getMessage(), e);
+      throw new UncheckedIOException(
+          "embedded model "
+              + name
+              + " cannot be unpacked into "
+              + CacheDir.path()
+              + ": "
+              + e
+              + "; set XDG_CACHE_HOME or the property espalier.cache.dir to a folder that can be"
+              + " written",
+          e);
     }
   }
 

@@ -1,8 +1,10 @@
 package org.espalier.it;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.List;
@@ -32,6 +34,25 @@ class EmbeddedModelTest {
       Model.embedded("tiny-java-draft", ModelOptions.defaults()).close();
       assertThat(Files.size(weights)).isEqualTo(size);
       assertThat(files()).noneMatch(file -> file.toString().endsWith(".part"));
+    } finally {
+      if (before == null) {
+        System.clearProperty("espalier.cache.dir");
+      } else {
+        System.setProperty("espalier.cache.dir", before);
+      }
+    }
+  }
+
+  @Test
+  void whereNothingCanBeWrittenTheFolderIsNamed() throws IOException {
+    Path file = Files.writeString(cache.resolve("file"), "");
+    String before = System.getProperty("espalier.cache.dir");
+    System.setProperty("espalier.cache.dir", file.toString());
+    try {
+      assertThatThrownBy(() -> Model.embedded("tiny-java-draft", ModelOptions.defaults()))
+          .isInstanceOf(UncheckedIOException.class)
+          .hasMessageContaining("tiny-java-draft cannot be unpacked into " + file)
+          .hasMessageContaining("set XDG_CACHE_HOME or the property espalier.cache.dir");
     } finally {
       if (before == null) {
         System.clearProperty("espalier.cache.dir");
