@@ -16,7 +16,6 @@ import org.espalier.GenerationCancelledException;
 import org.espalier.GenerationOptions;
 import org.espalier.GenerationResult;
 import org.espalier.Model;
-import org.espalier.Sampling;
 import org.espalier.TokenStream;
 import org.espalier.Tokenizer;
 import org.jspecify.annotations.Nullable;
@@ -151,14 +150,9 @@ final class CompareCommand implements Callable<Integer> {
       List<Contestant> contestants,
       int numPrompts,
       PromptFile.Prompt shown) {
-    Sampling how = contestants.get(0).options.sampling();
     String about =
         "%s, %d prompts, up to %d new tokens, %s"
-            .formatted(
-                source.name(),
-                numPrompts,
-                maxNewTokens,
-                how.equals(Sampling.greedy()) ? "greedy" : how.toString());
+            .formatted(source.name(), numPrompts, maxNewTokens, sampling.describe());
     ReportPage page = new ReportPage(model.tokenizer(), about, shown.id());
     double plainSeconds = contestants.get(0).seconds();
     for (Contestant contestant : contestants) {

@@ -1,5 +1,6 @@
 package org.espalier.cli;
 
+import java.util.StringJoiner;
 import org.espalier.Sampling;
 import picocli.CommandLine.Model.CommandSpec;
 import picocli.CommandLine.Option;
@@ -77,6 +78,29 @@ final class SamplingOptions {
         .withMinP(minP)
         .withRepetitionPenalty(repetitionPenalty)
         .withSeed(seed);
+  }
+
+  /** How tokens are chosen, in a line: what is not the default. */
+  String describe() {
+    boolean greedy = sampling().isGreedy();
+    StringJoiner line = new StringJoiner(", ");
+    line.add(greedy ? "greedy" : "temperature " + temperature);
+    if (!greedy && topK > 0) {
+      line.add("top-k " + topK);
+    }
+    if (!greedy && topP < 1) {
+      line.add("top-p " + topP);
+    }
+    if (!greedy && minP > 0) {
+      line.add("min-p " + minP);
+    }
+    if (repetitionPenalty != 1) {
+      line.add("repetition penalty " + repetitionPenalty);
+    }
+    if (!greedy) {
+      line.add("seed " + seed);
+    }
+    return line.toString();
   }
 
   /** The names of options, where the library would name its fields. */

@@ -5,6 +5,8 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -125,9 +127,10 @@ class ReportTest {
     assertThat(count(tree, "class=\"accepted\"")).isEqualTo(accepted).isPositive();
     assertThat(count(tree, "class=\"rejected\"")).isEqualTo(nodes - 1 - accepted).isPositive();
     assertThat(count(tree, "class=\"bonus\"")).isEqualTo(1);
-    assertThat(count(part(dom, "<div id=\"tokens-per-pass\">.*?</div>"), "<rect ")).isEqualTo(3);
-    assertThat(count(part(dom, "<div id=\"time\">.*?</div>"), "<rect ")).isEqualTo(9);
-    assertThat(count(part(dom, "<div id=\"depth\">.*?</div>"), "<polyline ")).isPositive();
+    assertThat(count(part(dom, "<div [^>]*id=\"tokens-per-pass\">.*?</div>"), "<rect "))
+        .isEqualTo(3);
+    assertThat(count(part(dom, "<div [^>]*id=\"time\">.*?</div>"), "<rect ")).isEqualTo(9);
+    assertThat(count(part(dom, "<div [^>]*id=\"depth\">.*?</div>"), "<polyline ")).isPositive();
     assertThat(count(part(dom, "<pre id=\"text\">.*?</pre>"), "<span ")).isEqualTo(24);
     assertThat(count(dom, " chosen\"")).isEqualTo(accepted + 1);
     assertThat(part(dom, "<table id=\"summary\">.*?</table>"))
@@ -149,6 +152,51 @@ class ReportTest {
     assertThat(colors)
         .hasSizeGreaterThan(50)
         .contains(0xFF1A7F37, 0xFFB45309, 0xFF1F5FBF); // accepted, bonus, verify
+  }
+
+  /** Twelve drafters, with names wider than their column, in a window of a phone. */
+  @Test
+  void manyDraftersAreToldApartAndAreNotCutOff() throws Exception {
+    ObjectNode many = data.deepCopy();
+    ArrayNode rows = many.putArray("drafters");
+    for (int i = 0; i < 12; i++) {
+      ObjectNode row = data.get("drafters").get(1).deepCopy();
+      rows.add(row.put("drafter", "layer-skip:r=0.45,w=32,opt_interval=1,depth=" + i));
+    }
+    String measure =
+        """
+        <script>
+        const outside = [...document.querySelectorAll('.wide text')].filter(t => t.getBBox().x < 0);
+        document.title = `outside ${outside.length}, page ${document.documentElement.scrollWidth > innerWidth}`;
+        </script>
+        </body>""";
+    String html =
+        Files.readString(page)
+            .replaceFirst(
+                "(?s)(id=\"data\">).*?(</script>)",
+                "$1" + Matcher.quoteReplacement(many.toString().replace("<", "\\u003c")) + "$2")
+            .replace("</body>", measure);
+    Path copy = Files.writeString(Files.createTempFile("report", ".html"), html);
+    try {
+      String dom = chromium("--window-size=390,800", "--dump-dom", copy.toUri().toString());
+      assertThat(dom).contains("<title>outside 0, page false</title>");
+      String curves = part(dom, "<div [^>]*id=\"depth\">.*?</div>");
+      Set<String> looks = new HashSet<>();
+      Matcher curve = Pattern.compile("stroke=\"[^\"]*\"[^>]*?(/|>)").matcher("");
+      curve.reset(curves.replaceAll("(?s)<(line|circle|text)[^>]*>", ""));
+      while (curve.find()) {
+        looks.add(curve.group());
+      }
+      assertThat(looks).hasSize(12);
+    } finally {
+      Files.delete(copy);
+    }
+  }
+
+  @Test
+  void thePageSaysHowTokensWereChosen() {
+    assertThat(data.get("about").asText())
+        .isEqualTo("tiny-java, 2 prompts, up to 24 new tokens, greedy");
   }
 
   @Test
