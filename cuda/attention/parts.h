@@ -6,7 +6,7 @@
 //
 // A tile is done by the tensor cores when all of it is visible and ends kMargin or more before p. What is left at both
 // ends is done key by key, in fp32. A part ends as the largest score, the sum of the weights and the sum of the
-// weighted values; tree_attention_combine_kernel adds the parts in the order of their positions.
+// weighted values; combine_parts_kernel adds the parts in the order of their positions.
 #ifndef ESPALIER_CUDA_ATTENTION_PARTS_H
 #define ESPALIER_CUDA_ATTENTION_PARTS_H
 

@@ -11,7 +11,7 @@
 // Bytes   8 * num_q_heads * head_dim + (4 + the cache's type) * 2 * num_kv_heads * head_dim + 4 * head_dim
 //         a row: 64 rows of Llama-3.1-8B are 2.9 MB
 // Error   without norms the same bits as native/cpu/rope_and_append.cpp: three roundings of fp32, then
-//         one to the type of the cache. A norm adds ((head_dim / 32 + 5) / 2 + 5) * 2^-24, relative
+//         one to the type of the cache. A norm adds ((head_dim / 32 + 2 + 5) / 2 + 5) * 2^-24, relative
 #include "launchers.h"
 #include "simt/simt.h"
 

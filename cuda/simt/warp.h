@@ -130,12 +130,6 @@ SIMT_DEVICE T shuffle_xor(T value, int bits, uint32_t mask = kAllLanes) {
   return shuffle(value, lane() ^ bits, mask);
 }
 
-/** The value of the lane `distance` above; a lane that has none keeps its own. */
-template <class T>
-SIMT_DEVICE T shuffle_down(T value, int distance, uint32_t mask = kAllLanes) {
-  return shuffle(value, lane() + distance < kWarp ? lane() + distance : lane(), mask);
-}
-
 /** The value of the lane `distance` below; a lane that has none keeps its own. */
 template <class T>
 SIMT_DEVICE T shuffle_up(T value, int distance, uint32_t mask = kAllLanes) {

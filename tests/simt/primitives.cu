@@ -113,8 +113,7 @@ __global__ void warp_kernel(const int32_t* x, int32_t* out) {
   const int32_t mine = x[lane];
   out[0 * 32 + lane] = static_cast<int32_t>(simt::ballot(mine > 0));
   out[1 * 32 + lane] = simt::shuffle(mine, (lane * 7 + 3) % 32);
-  out[2 * 32 + lane] =
-      simt::shuffle_xor(mine, 5) + simt::shuffle_up(mine, 3) + simt::shuffle_down(mine, 4);
+  out[2 * 32 + lane] = simt::shuffle_xor(mine, 5) + simt::shuffle_up(mine, 3);
   out[3 * 32 + lane] = static_cast<int32_t>(simt::match(mine));
   out[4 * 32 + lane] = simt::warp_add(mine);
   out[5 * 32 + lane] = simt::warp_min(mine);
