@@ -5,6 +5,7 @@ import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectReader;
+import com.fasterxml.jackson.databind.exc.MismatchedInputException;
 import com.fasterxml.jackson.databind.json.JsonMapper;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -54,6 +55,8 @@ final class PromptFile {
     JsonNode node;
     try {
       node = READER.readTree(line);
+    } catch (MismatchedInputException e) { // of trailing tokens; its own text names a setting
+      throw new BadInputException(where + ": more than one JSON value, expected one object");
     } catch (JsonProcessingException e) {
       throw new BadInputException(where + ": not JSON: " + e.getOriginalMessage());
     }

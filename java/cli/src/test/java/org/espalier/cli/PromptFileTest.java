@@ -30,7 +30,7 @@ final class PromptFileTest {
       quoteCharacter = '`',
       value = {
         "{\"id\": \"b\"             | not JSON",
-        "{\"id\": \"b\"} {}         | not JSON",
+        "{\"id\": \"b\"} {}         | more than one JSON value",
         "{\"id\": \"b\", \"id\": \"c\", \"prompt\": \"p\"} | not JSON",
         "[1]                        | expected an object",
         "{\"id\": \"b\"}            | \"prompt\" is missing",
