@@ -105,6 +105,7 @@ public final class DraftTree {
     return maxDepth;
   }
 
+  /** The id of a node's token. */
   public int token(int node) {
     return token[checked(node)];
   }
@@ -119,6 +120,7 @@ public final class DraftTree {
     return depth[checked(node)];
   }
 
+  /** How the children of a node were made. */
   public Scheme scheme(int node) {
     return SCHEMES[scheme[checked(node)]];
   }
