@@ -3,12 +3,17 @@ package org.espalier.draft;
 import org.espalier.Verdict;
 
 /**
- * How often the nodes of a drafter's trees are accepted, by their index in the tree, learned from
- * what became of trees. Older ones weigh less.
+ * What trees of each size yield, learned from what became of trees. Older ones weigh less.
+ *
+ * <p>The first m nodes of a tree are the tree of m. So a step whose tree was accepted some tokens
+ * deep tells how many steps the same tokens would have taken with smaller trees: acceptance comes
+ * in runs, so where a smaller tree ends within the accepted path, the next one is taken to be
+ * accepted as far again. To count its accepted nodes alone would be to judge it by a text in which
+ * the passages that are easy to foresee are short, as they are for the larger tree.
  */
 final class Acceptance {
-  /** Draft tokens that are taken as rejected. */
-  private static final double REJECTED = 0.5;
+  /** Steps of any size that are taken as plain ones. */
+  private static final double PLAIN_STEPS = 0.5;
 
   private final double keep;
 
@@ -16,6 +21,11 @@ final class Acceptance {
   private final double[] weight;
   private final double[] there;
   private final double[] accepted;
+
+  // By size: steps that the next smaller size would have taken, and this one.
+  private final double[] before = new double[TimeCurve.numSizes()];
+
+  private final double[] after = new double[TimeCurve.numSizes()];
 
   /**
    * Nothing is known yet.
@@ -45,9 +55,9 @@ final class Acceptance {
     return weight[node] == 0 ? 1 : there[node] / weight[node];
   }
 
-  /** Share of the trees in which a node is accepted, of those that may have it. */
-  double accepted(int node) {
-    return accepted[node] / (weight[node] + REJECTED);
+  /** Tokens that a step with trees of the i-th size yields, over one with the next smaller size. */
+  double gain(int i) {
+    return (before[i] + PLAIN_STEPS) / (after[i] + PLAIN_STEPS);
   }
 
   /** The same if one more tree had been seen, and its node accepted. */
@@ -57,6 +67,7 @@ final class Acceptance {
 
   /** Learns from a tree of some nodes, which was allowed to have more. */
   void observe(int allowed, int nodes, Verdict verdict) {
+    observeSteps(allowed, nodes, verdict);
     int end = Math.min(allowed, weight.length);
     for (int i = 1; i < end; i++) {
       scale(i, keep);
@@ -70,10 +81,33 @@ final class Acceptance {
     }
   }
 
+  private void observeSteps(int allowed, int nodes, Verdict verdict) {
+    int acceptLen = verdict.acceptLen();
+    double steps = acceptLen + 1; // with plain decoding
+    double tokens = 1; // of a step, as far as that is known
+    int depth = 0;
+    for (int i = 1; i < after.length && TimeCurve.size(i) <= allowed; i++) {
+      while (depth < acceptLen && verdict.node(depth) < TimeCurve.size(i)) {
+        depth++;
+      }
+      tokens *= gain(i);
+      before[i] = keep * before[i] + steps;
+      double more = (acceptLen - depth) / Math.max(depth + 1, tokens);
+      steps = 1 + (acceptLen < nodes - 1 ? Math.ceil(more) : more);
+      after[i] = keep * after[i] + steps;
+    }
+  }
+
   /** Of what was seen of nodes from one on, a share counts from now on. */
   void forget(int from, double share) {
     for (int i = from; i < weight.length; i++) {
       scale(i, share);
+    }
+    for (int i = 1; i < before.length; i++) {
+      if (TimeCurve.size(i) > from) {
+        before[i] *= share;
+        after[i] *= share;
+      }
     }
   }
 
@@ -84,6 +118,12 @@ final class Acceptance {
       there[i] = other.there[i];
       accepted[i] = other.accepted[i];
       scale(i, Math.min(1, most / Math.max(1, weight[i])));
+    }
+    for (int i = 1; i < before.length; i++) {
+      int node = Math.min(TimeCurve.size(i), weight.length) - 1;
+      double share = Math.min(1, most / Math.max(1, other.weight[node]));
+      before[i] = share * other.before[i];
+      after[i] = share * other.after[i];
     }
   }
 

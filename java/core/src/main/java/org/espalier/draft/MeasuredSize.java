@@ -45,7 +45,7 @@ final class MeasuredSize implements TreeSize {
   /** And are owed at most: a step may take long because somebody else had the processor. */
   private static final double MOST_DEBT = 4;
 
-  /** Steps of a trial. */
+  /** Steps of a trial, and at least between two trials of the same size. */
   private static final int TRIAL = 4;
 
   /** Times that a trial is prolonged when it was better than the best size. */
@@ -116,6 +116,8 @@ final class MeasuredSize implements TreeSize {
   private int largestPeek;
   private int firstReviews;
   private int firstSteps;
+  private int sinceTrial;
+  private int tried = -1;
   private int trial = -1; // the size that is being tried
   private int next = -1; // the size that is tried next
   private double price;
@@ -152,8 +154,13 @@ final class MeasuredSize implements TreeSize {
         choose();
       }
     }
-    if (drafter == leader && trial < 0 && next >= 0 && credit >= price) {
+    if (drafter == leader
+        && trial < 0
+        && next >= 0
+        && credit >= price
+        && (next != tried || sinceTrial >= TRIAL)) {
       trial = next;
+      tried = next;
       // When there are only trials, they are far apart: each makes the older ones weigh less.
       ofText.forget(TimeCurve.size(best), FORGET);
       stepsLeft = TRIAL;
@@ -213,6 +220,7 @@ final class MeasuredSize implements TreeSize {
         chooseNext(true);
       }
     } else if (trial < 0) {
+      sinceTrial++;
       credit = Math.min(credit + SHARE * itsNanos, Math.max(price, MOST_CREDIT * nanos));
       boolean isFirst = firstReviews < FIRST_REVIEWS && ++firstReviews > 0;
       if ((best > 0 || peeks) && (++steps % REVIEW == 0 || isFirst)) {
@@ -272,13 +280,13 @@ final class MeasuredSize implements TreeSize {
       double more = 0;
       int from = node;
       for (; node < TimeCurve.size(k) && node <= ofText.largest(); node++) {
-        tokens += ofText.accepted(node);
         share = ofText.weight(node) == 0 ? share : ofText.there(node);
         more += share;
         if (node == 1) {
           nanos += (1 - share) * idleNanos;
         }
       }
+      tokens *= ofText.gain(k);
       if (node > from) {
         double step = times.at(TimeCurve.size(k)) - times.at(TimeCurve.size(k - 1));
         nanos += more / (node - from) * step;
@@ -313,14 +321,15 @@ final class MeasuredSize implements TreeSize {
 
   private void endTrial(double bestNanosPerToken) {
     boolean better = trialNanos < 0.95 * bestNanosPerToken * trialTokens;
-    int tried = trial;
+    int itsSize = trial;
     choose();
-    if (better && best != tried && prolonged < PROLONGED) {
+    if (better && best != itsSize && prolonged < PROLONGED) {
       prolonged++;
       stepsLeft = TRIAL;
       return;
     }
     trial = -1;
+    sinceTrial = 0;
     steps = 0;
     chooseNext(false);
   }
