@@ -48,7 +48,7 @@ final class MeasuredSize implements TreeSize {
   /** And are owed at most: a step may take long because somebody else had the processor. */
   private static final double MOST_DEBT = 4;
 
-  /** Steps of a trial, and at least between two trials of the same size. */
+  /** Steps of a trial, and at least after one that was no better than the best size. */
   private static final int TRIAL = 4;
 
   /** Times that a trial is prolonged when it was better than the best size. */
@@ -119,6 +119,7 @@ final class MeasuredSize implements TreeSize {
   private int largestPeek;
   private int firstReviews;
   private int firstSteps;
+  private boolean climbs = true; // the last trial was better than the best size
   private int sinceTrial;
   private int tried = -1;
   private int trial = -1; // the size that is being tried
@@ -161,7 +162,7 @@ final class MeasuredSize implements TreeSize {
         && trial < 0
         && next >= 0
         && credit >= price
-        && (next != tried || sinceTrial >= TRIAL)) {
+        && ((climbs && next != tried) || sinceTrial >= TRIAL)) {
       trial = next;
       tried = next;
       // When there are only trials, they are far apart: each makes the older ones weigh less.
@@ -333,6 +334,7 @@ final class MeasuredSize implements TreeSize {
       return;
     }
     trial = -1;
+    climbs = better;
     sinceTrial = 0;
     steps = 0;
     chooseNext(false);
