@@ -8,8 +8,8 @@ import org.espalier.Verdict;
  * <p>The first m nodes of a tree are the tree of m. So a step whose tree was accepted some tokens
  * deep tells how many steps the same tokens would have taken with smaller trees: acceptance comes
  * in runs, so where a smaller tree ends within the accepted path, the next one is taken to be
- * accepted as far again. To count its accepted nodes alone would be to judge it by a text in which
- * the passages that are easy to foresee are short, as they are for the larger tree.
+ * accepted nearly as far again. To count its accepted nodes alone would be to judge it by a text in
+ * which the passages that are easy to foresee are short, as they are for the larger tree.
  */
 final class Acceptance {
   /** Steps of any size that are taken as plain ones. */
@@ -67,7 +67,7 @@ final class Acceptance {
     return (before[i] + PLAIN_STEPS) / (after[i] + PLAIN_STEPS);
   }
 
-  /** The same if one more tree had been seen, and its node accepted. */
+  /** Share of the trees in which a node is accepted, if one more had been seen that has it. */
   double hoped(int node) {
     return (accepted[node] + 1) / (weight[node] + 1);
   }

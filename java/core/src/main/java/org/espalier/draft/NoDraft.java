@@ -12,17 +12,20 @@ public final class NoDraft implements Drafter {
 
   /** The factory of drafters that propose nothing. */
   public static DrafterFactory factory() {
-    return new DrafterFactory() {
-      @Override
-      public Drafter create(Session session) {
-        return new NoDraft();
-      }
+    return new Factory();
+  }
 
-      @Override
-      public String name() {
-        return "none";
-      }
-    };
+  /** Makes drafters that propose nothing. */
+  static final class Factory implements DrafterFactory {
+    @Override
+    public Drafter create(Session session) {
+      return new NoDraft();
+    }
+
+    @Override
+    public String name() {
+      return "none";
+    }
   }
 
   @Override

@@ -28,7 +28,7 @@ public final class SizedTrees {
    * not.
    */
   public static DrafterFactory auto(DrafterFactory drafts) {
-    return new Auto(drafts);
+    return drafts instanceof NoDraft.Factory ? drafts : new Auto(drafts); // nothing to measure
   }
 
   /**

@@ -3,6 +3,8 @@ package org.espalier.draft;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
+import org.espalier.DrafterFactory;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -19,5 +21,12 @@ class SizedTreesTest {
   @ValueSource(strings = {"auto", "1", "4096"})
   void sizedTreesKeepTheNameOfTheDrafter(String size) {
     assertThat(SizedTrees.of(size, PromptLookup.factory(3, 8)).name()).isEqualTo("prompt-lookup");
+  }
+
+  /** No passes are measured for trees that nobody will draft. */
+  @Test
+  void plainDecodingHasNoSize() {
+    DrafterFactory none = NoDraft.factory();
+    assertThat(SizedTrees.auto(none)).isSameAs(none);
   }
 }
