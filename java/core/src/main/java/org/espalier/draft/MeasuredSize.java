@@ -45,6 +45,9 @@ final class MeasuredSize implements TreeSize {
   /** Best steps, as time, that are saved up for trials at most. */
   private static final double MOST_CREDIT = 10;
 
+  /** Of a best step, what a step of a trial costs at least. */
+  private static final double LEAST_PRICE = 0.1;
+
   /** And are owed at most: a step may take long because somebody else had the processor. */
   private static final double MOST_DEBT = 4;
 
@@ -234,10 +237,16 @@ final class MeasuredSize implements TreeSize {
     } else {
       trialTokens += verdict.acceptLen() + 1;
       trialNanos += itsNanos;
-      double cost = itsNanos - (verdict.acceptLen() + 1) * nanos / tokens;
-      credit = Math.max(credit - cost, -MOST_DEBT * nanos);
+      double bestNanos = nanos;
+      double bestNanosPerToken = nanos / tokens;
+      double cost = itsNanos - (verdict.acceptLen() + 1) * bestNanosPerToken;
+      if (peeks) { // what its tokens are worth is known better than by a few steps
+        sum(trial);
+        cost = Math.max(LEAST_PRICE * bestNanos, itsNanos - tokens * bestNanosPerToken);
+      }
+      credit = Math.max(credit - cost, -MOST_DEBT * bestNanos);
       if (--stepsLeft == 0) {
-        endTrial(nanos / tokens);
+        endTrial(bestNanosPerToken);
       }
     }
   }
@@ -437,8 +446,7 @@ final class MeasuredSize implements TreeSize {
     double bestTokens = tokens;
     sum(i);
     double lost = nanos - tokens * bestNanos / bestTokens;
-    double least = 0.05 * bestNanos;
-    return TRIAL * Math.max(least, lost) + (best == 0 ? resumeNanos : 0);
+    return TRIAL * Math.max(LEAST_PRICE * bestNanos, lost) + (best == 0 ? resumeNanos : 0);
   }
 
   @Override
