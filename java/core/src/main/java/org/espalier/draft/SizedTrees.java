@@ -64,7 +64,8 @@ public final class SizedTrees {
         "tree = " + got + ", expected auto, or 1 to " + most + " nodes");
   }
 
-  private static final class Fixed implements DrafterFactory, TreeSize {
+  /** Trees of one size. */
+  static final class Fixed implements DrafterFactory, TreeSize {
     private final int nodes;
     private final DrafterFactory drafts;
 

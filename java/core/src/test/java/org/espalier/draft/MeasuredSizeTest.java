@@ -255,7 +255,7 @@ class MeasuredSizeTest {
       for (int nodes : new int[] {1, 2, 4, 8, 16}) {
         World fixed = new World(seed).with(pass, 0.93);
         fixed.start = 0.15;
-        least = Math.min(least, fixed.run(new Fixed(nodes), 4000));
+        least = Math.min(least, fixed.run(new SizedTrees.Fixed(nodes, NoDraft.factory()), 4000));
       }
       World world = new World(seed).with(pass, 0.93);
       world.start = 0.15;
@@ -263,36 +263,6 @@ class MeasuredSizeTest {
       sum += world.run(new MeasuredSize(known(pass), MOST_NODES), 4000) / least;
     }
     assertThat(sum / 40).isLessThan(1.05);
-  }
-
-  /** Trees of one size. */
-  private record Fixed(int nodes) implements TreeSize {
-    @Override
-    public int next(Object drafter) {
-      return nodes;
-    }
-
-    @Override
-    public int peek(Object drafter, int allowed) {
-      return 0;
-    }
-
-    @Override
-    public void peeked(int allowed, int itsNodes, Verdict verdict, double nanos) {}
-
-    @Override
-    public void observe(
-        Object drafter,
-        int allowed,
-        int itsNodes,
-        boolean resumed,
-        boolean peeked,
-        Verdict verdict,
-        double nanos,
-        double passNanos) {}
-
-    @Override
-    public void leave(Object drafter) {}
   }
 
   /** Steps in which nothing is found cost no rows, and do not speak against large trees. */
