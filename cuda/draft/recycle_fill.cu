@@ -19,6 +19,8 @@ namespace {
 
 constexpr int32_t kNoToken = -1;
 
+static_assert(kMostNodes <= INT32_MAX - simt::kWarp);
+
 SIMT_DEVICE int32_t token_or_none(int32_t x, int32_t vocab) {
   return x >= 0 && x < vocab ? x : kNoToken;
 }

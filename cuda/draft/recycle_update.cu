@@ -20,6 +20,8 @@ namespace {
 constexpr int kWarps = 8, kThreads = kWarps * simt::kWarp;
 constexpr int kBlocks = 8;  // of a tree: 64 nodes at once
 
+static_assert(kMostNodes <= INT32_MAX - kBlocks * kWarps);
+
 /** A tree of the batch, cut to the nodes that there are. */
 struct Tree {
   int first, len;

@@ -20,6 +20,8 @@ namespace {
 
 constexpr int kWarps = 4;  // of a block
 
+static_assert(kMostRopeDim <= INT32_MAX - simt::kWarp);
+
 SIMT_DEVICE float weight_of(const Norm& norm, int i) {
   if (norm.type == Type::kBf16)
     return simt::to_float(static_cast<const simt::Bf16*>(norm.weight)[i]);

@@ -27,6 +27,7 @@ using best_k::Key;
 constexpr int kWarps = 8, kThreads = kWarps * simt::kWarp;
 constexpr int kChunk = 4096;  // tokens of a block
 static_assert((kMostVocab - 1) / kChunk + 1 <= simt::kMostBlocks);
+static_assert(kMostNodes <= INT32_MAX - kThreads);
 constexpr int kGroup = 4;  // tokens that a thread has at once: those of a Philox block
 constexpr int kNever = 0x7fffffff;
 

@@ -18,6 +18,8 @@ namespace {
 
 constexpr int kChunks = 8;  // of 32 nodes: a tree of 256 nodes is one tile
 
+static_assert(kMostNodes <= INT32_MAX - kChunks * simt::kWarp);
+
 __global__ void __launch_bounds__(simt::kWarp) verify_kernel(
     const int32_t* tree_begin, const int32_t* token, const int32_t* parent, const int32_t* choice,
     int32_t* path, int32_t* accept_len) {

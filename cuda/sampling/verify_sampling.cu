@@ -25,6 +25,11 @@ namespace {
 
 constexpr int32_t kMostTrees = 64;  // at once: bounds the workspace
 
+static_assert(
+    kMostNodes <= INT32_MAX / 2 + 1 &&
+    kMostNodes <= INT32_MAX - kMostTrees);  // trees and their seeds
+static_assert(kMostVocab <= INT32_MAX - kLanes);
+
 /** Sums of a law's weights, the same in all threads. */
 struct Sums {
   double lane[kLanes];

@@ -393,8 +393,9 @@ ESPALIER_API espalier_status espalier_session_exit_head(
 
 // -------------------------------------------------------------------------------------------------------------- ops
 // Each op alone, on buffers of one context. Law 1 holds for each: what is written for a row depends on that row's
-// inputs alone, bit for bit. Counts of rows, trees, moves and columns are at most 2^31 - 1, as are rows * heads and
-// num_kv_heads * head_dim; where an op says less, every backend refuses more.
+// inputs alone, bit for bit. Counts of rows, moves and columns are at most 2^31 - 1, as are rows * heads and
+// num_kv_heads * head_dim; nodes, trees and the tokens of histories at most 2^30. Where an op says less, every backend
+// refuses more.
 
 /**
  * Rows of an embedding table.

@@ -68,6 +68,9 @@ constexpr int32_t kMostHeads = 65535;        // of tree_attention
 constexpr int32_t kMostPositions = 1 << 30;  // of tree_attention
 constexpr int32_t kMostVocab = 268431360;    // of top_k, sample and verify_sampling
 constexpr int32_t kMostLayers = 32767;       // of commit_kv
+// Threads count in steps of a block's width, and so come behind what they count before they stop.
+constexpr int32_t kMostNodes = 1 << 30;    // nodes and trees; tokens of sample's history
+constexpr int32_t kMostRopeDim = 1 << 30;  // of rope_and_append
 
 struct EmbedArgs {
   Weight table;          // [vocab, hidden]

@@ -426,6 +426,7 @@ espalier_status espalier_rope_and_append(
     args.q = call.data<float>(q, "q", Kind::kFp32, {&rows, &num_q_heads, &cache.head_dim});
     args.k = call.data<float>(k, "k", Kind::kFp32, {&rows, &cache.heads, &cache.head_dim});
     args.v = call.data<float>(v, "v", Kind::kFp32, {&rows, &cache.heads, &cache.head_dim});
+    args.head_dim = bounded(cache.head_dim, 2, kMostRopeDim);
     if (cache.head_dim.value % 2 != 0) {
       fail(
           ESPALIER_INVALID_ARGUMENT, "head_dim = %lld, expected an even number",
@@ -467,7 +468,6 @@ espalier_status espalier_rope_and_append(
     args.kv_type = cache.type;
     args.num_q_heads = bounded(num_q_heads, 0);
     args.num_kv_heads = bounded(cache.heads, 1);
-    args.head_dim = bounded(cache.head_dim, 2);
     call.run(&Backend::rope_and_append, args);
   });
 }
@@ -613,6 +613,7 @@ espalier_status espalier_sample(
     args.vocab = bounded(vocab, 1, kMostVocab);
     args.k = bounded(k, 1, std::min(kMostBest, args.vocab));
     args.rows = bounded(rows, 0);
+    bounded(history_len, 0, kMostNodes);
     if (call.on_cpu()) {
       check_all(call.contents(history), "history", 0, vocab.value, "vocab");
       const std::vector<int32_t> begin = call.contents(history_begin);
@@ -679,7 +680,8 @@ espalier_status espalier_verify(
     args.accept_len = call.data<int32_t>(accept_len, "accept_len", Kind::kInt, {&batch});
     Dim begins{"batch + 1", batch.value + 1};
     args.tree_begin = call.data<int32_t>(tree_begin, "tree_begin", Kind::kInt, {&begins});
-    args.batch = bounded(batch, 0);
+    bounded(nodes, 0, kMostNodes);
+    args.batch = bounded(batch, 0, kMostNodes);
     check_trees(call.contents(tree_begin), call.contents(parent));
     check_apart(
         path, "path",
@@ -719,7 +721,8 @@ espalier_status espalier_verify_sampling(
     args.bonus = call.data<int32_t>(bonus, "bonus", Kind::kInt, {&batch});
     Dim begins{"batch + 1", batch.value + 1};
     args.tree_begin = call.data<int32_t>(tree_begin, "tree_begin", Kind::kInt, {&begins});
-    args.batch = bounded(batch, 0);
+    bounded(nodes, 0, kMostNodes);
+    args.batch = bounded(batch, 0, kMostNodes);
     args.vocab = bounded(vocab, 1, kMostVocab);
     if (call.on_cpu()) {
       const std::vector<int32_t> parents = call.contents(parent), schemes = call.contents(scheme);
@@ -805,8 +808,8 @@ espalier_status espalier_recycle_fill(
     args.root = call.data<int32_t>(root, "root", Kind::kInt, {&batch});
     args.vocab = bounded(vocab, 1);
     args.k = bounded(k, 1, kMostBest);
-    args.tree_len = bounded(tree_len, 1);
-    args.batch = bounded(batch, 0);
+    args.tree_len = bounded(tree_len, 1, kMostNodes);
+    args.batch = bounded(batch, 0, kMostNodes);
     Dim nodes{"batch * tree_len", batch.value * tree_len.value};
     args.token = call.data<int32_t>(token, "token", Kind::kInt, {&nodes});
     const std::vector<int32_t> parents = call.contents(parent), ranks = call.contents(rank);
@@ -834,8 +837,8 @@ espalier_status espalier_recycle_update(
     args.table = call.data<int32_t>(table, "table", Kind::kInt, {&vocab, &k});
     Dim begins{"batch + 1", batch.value + 1};
     args.tree_begin = call.data<int32_t>(tree_begin, "tree_begin", Kind::kInt, {&begins});
-    args.num_nodes = bounded(nodes, 0);
-    args.batch = bounded(batch, 0);
+    args.num_nodes = bounded(nodes, 0, kMostNodes);
+    args.batch = bounded(batch, 0, kMostNodes);
     args.vocab = bounded(vocab, 1);
     args.k = bounded(k, 1, kMostBest);
     if (call.on_cpu()) {

@@ -614,27 +614,62 @@ TEST(more_rows_than_a_launch_has_blocks_are_refused) {
     refuses(
         "commit_kv", "num_moves",
         espalier_commit_kv(ctx, no.ints({kRows}), no.ints({kRows}), 1, k, v));
-    const auto trees = [&](int64_t n) { return no.ints({n}); };
+  });
+}
+
+/** Threads that count nodes come behind the last one before they stop. */
+TEST(more_nodes_than_threads_can_count_are_refused) {
+  const Context ctx;
+  Nowhere no(ctx);
+  constexpr int64_t kMany = int64_t{espalier::kMostNodes} + 1;
+  const auto refuses = [&](const char* text, const char* least, espalier_status status) {
+    refused(
+        status, ESPALIER_INVALID_ARGUMENT,
+        std::string("espalier_") + text + " = 1073741825, expected " + least + " to 1073741824");
+  };
+  const auto ints = [&](int64_t n) { return no.ints({n}); };
+  const auto verify = [&](int64_t batch, int64_t nodes) {
+    return espalier_verify(
+        ctx, ints(batch + 1), ints(nodes), ints(nodes), ints(nodes), ints(nodes), ints(batch));
+  };
+  const auto verify_sampling = [&](int64_t batch, int64_t nodes) {
+    return espalier_verify_sampling(
+        ctx, ints(batch + 1), ints(nodes), ints(nodes), no.fp32({nodes, 3}), ints(nodes), nullptr,
+        ints(nodes), ints(batch), no.at(0, ESPALIER_U64, {batch, 2}), ints(nodes), ints(batch),
+        ints(batch));
+  };
+  const auto fill = [&](int64_t batch, int64_t tree_len) {
+    return espalier_recycle_fill(
+        ctx, no.ints({9, 2}), ints(tree_len), ints(tree_len), ints(batch), ints(batch * tree_len));
+  };
+  const auto update = [&](int64_t batch, int64_t nodes) {
+    return espalier_recycle_update(
+        ctx, ints(batch + 1), ints(nodes), ints(nodes), ints(batch), no.ints({nodes, 2}),
+        no.ints({9, 2}));
+  };
+  const espalier_sampling sampling = greedy();
+  check_goes_on(ctx, [&] {
+    refuses("verify: batch", "0", verify(kMany, 1));
+    refuses("verify: num_nodes", "0", verify(1, kMany));
+    refuses("verify_sampling: batch", "0", verify_sampling(kMany, 1));
+    refuses("verify_sampling: num_nodes", "0", verify_sampling(1, kMany));
+    refuses("recycle_fill: batch", "0", fill(kMany, 1));
+    refuses("recycle_fill: tree_len", "1", fill(1, kMany));
+    refuses("recycle_update: batch", "0", update(kMany, 1));
+    refuses("recycle_update: num_nodes", "0", update(1, kMany));
     refuses(
-        "verify", "batch",
-        espalier_verify(
-            ctx, trees(kRows + 1), trees(kRows), trees(kRows), trees(kRows), trees(kRows),
-            trees(kRows)));
-    refuses(
-        "recycle_fill", "batch",
-        espalier_recycle_fill(
-            ctx, no.ints({9, 2}), trees(1), trees(1), trees(kRows), trees(kRows)));
-    refuses(
-        "recycle_update", "num_nodes",
-        espalier_recycle_update(
-            ctx, trees(2), trees(kRows), trees(kRows), trees(1), no.ints({kRows, 2}),
-            no.ints({9, 2})));
-    refuses(
-        "verify_sampling", "batch",
-        espalier_verify_sampling(
-            ctx, trees(kRows + 1), trees(kRows), trees(kRows), no.fp32({kRows, 3}), trees(kRows),
-            nullptr, trees(kRows), trees(kRows), no.at(0, ESPALIER_U64, {kRows, 2}), trees(kRows),
-            trees(kRows), trees(kRows)));
+        "sample: history_len", "0",
+        espalier_sample(
+            ctx, no.fp32({1, 3}), ints(kMany), ints(2), ints(1), &sampling, ESPALIER_TARGET_NOISE,
+            no.ints({1, 1}), nullptr));
+    constexpr int64_t kWide = int64_t{espalier::kMostRopeDim} + 2;
+    espalier_buffer *k = no.bf16({3, 16, 1, kWide}), *v = no.bf16({3, 16, 1, kWide});
+    refused(
+        espalier_rope_and_append(
+            ctx, no.fp32({1, 1, kWide}), no.fp32({1, 1, kWide}), no.fp32({1, 1, kWide}), nullptr,
+            nullptr, 0, no.fp32({1, 2, kWide / 2}), ints(1), k, v),
+        ESPALIER_INVALID_ARGUMENT,
+        "espalier_rope_and_append: head_dim = 1073741826, expected 2 to 1073741824");
   });
 }
 
