@@ -207,8 +207,11 @@ SIMT_DEVICE void norm_factors(
   simt::sync_block();
 }
 
-/** A row of x to where its rounded form lies, by the whole block; a row from m on is zeros. */
-template <class T>
+/**
+ * A row of x to where its rounded form lies, packed or row after row of num_groups(k) blocks, by the whole block; a row from
+ * m on is zeros.
+ */
+template <class T, bool kPacked = true>
 SIMT_DEVICE void round_row(
     const GemmView& view, int64_t row, float (&of_warp)[1][kGemmWarps], float (&factor)[1]) {
   const bool normed = view.norm.data != nullptr;
@@ -218,8 +221,8 @@ SIMT_DEVICE void round_row(
     float x[8] = {}, weight[8] = {1, 1, 1, 1, 1, 1, 1, 1};
     if (row < view.m) load_x(view, row, col, x);
     if (normed) load_norm(view, col, weight);
-    *reinterpret_cast<Words*>(view.rounded + packed_offset(row, col, view.k)) =
-        round_x<T>(x, normed ? factor[0] : 1.0f, weight);
+    const int64_t at = kPacked ? packed_offset(row, col, view.k) : row * cols + col;
+    *reinterpret_cast<Words*>(view.rounded + at) = round_x<T>(x, normed ? factor[0] : 1.0f, weight);
   }
 }
 
