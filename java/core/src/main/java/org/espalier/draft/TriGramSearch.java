@@ -23,7 +23,8 @@ final class TriGramSearch {
 
   private final float[] reciprocal;
 
-  // Nodes; the children of a node lie together, heaviest first.
+  // Nodes; the children of a node have places side by side, heaviest first, and become nodes when
+  // they are first visited.
   private final int[] token;
   private final int[] parent;
   private final int[] row;
@@ -84,7 +85,7 @@ final class TriGramSearch {
     size = 0;
     tokenBefore = a;
     randomState = seed * 0x9E3779B97F4A7C15L + 1;
-    addNode(-1, b, 0);
+    setNode(size++, -1, b, 0);
     if (table.find(TriGramTable.pair(a, b)) == TriGramTable.ABSENT) {
       return;
     }
@@ -106,8 +107,7 @@ final class TriGramSearch {
     // Expand, and step into the heaviest child.
     if (states < STATES && rowOf(node) != TriGramTable.ABSENT) {
       expand(node);
-      seenChildren[node] = 1;
-      node = firstChild[node];
+      node = nextChild(node);
       reward += prior[node];
       states++;
     }
@@ -121,10 +121,10 @@ final class TriGramSearch {
 
   /** The first child that was not visited, then the one of the largest PUCT. */
   private int select(int node) {
-    int first = firstChild[node];
     if (seenChildren[node] < numChildren[node]) {
-      return first + seenChildren[node]++;
+      return nextChild(node);
     }
+    int first = firstChild[node];
     int chosen = first;
     float largest = Float.NEGATIVE_INFINITY;
     for (int child = first; child < first + numChildren[node]; child++) {
@@ -142,27 +142,31 @@ final class TriGramSearch {
     return r * reciprocal[v] + exploration[parentVisits] * p * reciprocal[v + 1];
   }
 
+  /** Places for the successors of a node. */
   private void expand(int node) {
-    int from = rowOf(node);
-    int children = table.len(from);
     firstChild[node] = size;
-    numChildren[node] = children;
-    for (int i = 0; i < children; i++) {
-      addNode(node, table.token(from, i), table.weight(from, i));
-    }
+    numChildren[node] = table.len(rowOf(node));
+    size += numChildren[node];
   }
 
-  private void addNode(int parentNode, int t, float p) {
-    token[size] = t;
-    parent[size] = parentNode;
-    row[size] = NOT_LOOKED_UP;
-    numChildren[size] = 0;
-    seenChildren[size] = 0;
-    visits[size] = 0;
-    score[size] = 0;
-    prior[size] = p;
-    treeNode[size] = -1;
-    size++;
+  /** The heaviest successor that was not visited, as a node. */
+  private int nextChild(int node) {
+    int i = seenChildren[node]++;
+    int child = firstChild[node] + i;
+    setNode(child, node, table.token(row[node], i), table.weight(row[node], i));
+    return child;
+  }
+
+  private void setNode(int node, int parentNode, int t, float p) {
+    token[node] = t;
+    parent[node] = parentNode;
+    row[node] = NOT_LOOKED_UP;
+    numChildren[node] = 0;
+    seenChildren[node] = 0;
+    visits[node] = 0;
+    score[node] = 0;
+    prior[node] = p;
+    treeNode[node] = -1;
   }
 
   /** The table's row of a node's state. */
@@ -263,8 +267,10 @@ final class TriGramSearch {
     return score[ROOT];
   }
 
-  /** Visits of the children of the root. */
+  /** Visits of the successors of the root. */
   int[] rootVisits() {
-    return Arrays.copyOfRange(visits, firstChild[ROOT], firstChild[ROOT] + numChildren[ROOT]);
+    int first = firstChild[ROOT];
+    int[] seen = Arrays.copyOfRange(visits, first, first + seenChildren[ROOT]);
+    return Arrays.copyOf(seen, numChildren[ROOT]);
   }
 }

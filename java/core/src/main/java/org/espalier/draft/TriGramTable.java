@@ -29,8 +29,7 @@ public final class TriGramTable {
   private final @Nullable TriGramTable base;
   private final int maxSuccessors;
 
-  // Open addressing: 1 + the pair, 0 for a free slot; and the pair's row.
-  private long[] key = new long[64];
+  /** Open addressing: 1 + the row of a pair, 0 for a free slot. */
   private int[] slotRow = new int[64];
 
   // Rows of successors in one pool. A row that outgrows its place moves to the end.
@@ -142,16 +141,21 @@ public final class TriGramTable {
   }
 
   private int findOwn(long pair) {
-    for (int slot = slotOf(pair); key[slot] != 0; slot = (slot + 1) & (key.length - 1)) {
-      if (key[slot] == pair + 1) {
-        return slotRow[slot];
+    for (int slot = slotOf(pair); slotRow[slot] != 0; slot = slotAfter(slot)) {
+      int row = slotRow[slot] - 1;
+      if (rowPair[row] == pair) {
+        return row;
       }
     }
     return ABSENT;
   }
 
   private int slotOf(long pair) {
-    return (int) ((pair * 0x9E3779B97F4A7C15L) >>> 32) & (key.length - 1);
+    return (int) ((pair * 0x9E3779B97F4A7C15L) >>> 32) & (slotRow.length - 1);
+  }
+
+  private int slotAfter(int slot) {
+    return (slot + 1) & (slotRow.length - 1);
   }
 
   /** Number of successors of a row. */
@@ -226,30 +230,28 @@ public final class TriGramTable {
       begin = Arrays.copyOf(begin, 2 * numRows);
       len = Arrays.copyOf(len, 2 * numRows);
     }
-    if (2 * (numRows + 1) > key.length) {
-      rehash(2 * key.length);
+    if (2 * (numRows + 1) > slotRow.length) {
+      rehash(2 * slotRow.length);
     }
     rowPair[numRows] = pair;
     begin[numRows] = allocate(capacity(length));
     len[numRows] = length;
-    putSlot(pair, numRows);
+    putSlot(numRows);
     return numRows++;
   }
 
-  private void putSlot(long pair, int row) {
-    int slot = slotOf(pair);
-    while (key[slot] != 0) {
-      slot = (slot + 1) & (key.length - 1);
+  private void putSlot(int row) {
+    int slot = slotOf(rowPair[row]);
+    while (slotRow[slot] != 0) {
+      slot = slotAfter(slot);
     }
-    key[slot] = pair + 1;
-    slotRow[slot] = row;
+    slotRow[slot] = row + 1;
   }
 
   private void rehash(int size) {
-    key = new long[size];
     slotRow = new int[size];
     for (int row = 0; row < numRows; row++) {
-      putSlot(rowPair[row], row);
+      putSlot(row);
     }
   }
 

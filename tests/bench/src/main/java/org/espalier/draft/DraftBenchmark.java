@@ -36,7 +36,9 @@ import org.openjdk.jmh.annotations.Warmup;
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
 @Warmup(iterations = 3, time = 1)
 @Measurement(iterations = 5, time = 1)
-@Fork(1)
+@Fork(
+    value = 1,
+    jvmArgsAppend = {"-Xms1g", "-XX:+AlwaysPreTouch"}) // the heap as a server has it
 @SuppressWarnings("NullAway.Init") // JMH calls open() first
 public class DraftBenchmark {
   private static final int PROMPT_TOKENS = 1024;
