@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import time
 import unittest
 
 RUN = pathlib.Path(__file__).resolve().parent / "run"
@@ -36,8 +37,9 @@ class Run(unittest.TestCase):
         self.stand_in("nvidia-smi", 'case $1 in *compute_cap*) printf "9.0\\n8.6\\n9.0\\n" ;; *memory*) echo 81559 ;; *) echo 580.1 ;; esac')
         self.stand_in("nvcc")
         self.stand_in("compute-sanitizer", 'case "$FAIL" in *"$2 $(basename "$5")"*) exit 1 ;; esac')
-        self.stand_in("ctest", 'echo "100% tests passed, 0 tests failed out of 3"; case "$FAIL" in *ctest*) exit 8 ;; esac')
-        made = self.folder / "made"
+        self.ctest()
+        self.script = RUN
+        made = self.made = self.folder / "made"
         for name, body in {
                 "tests/bench/gpu/gpu_bench": f'cat "{self.folder}/bench.jsonl"; case "$FAIL" in *gpu_bench*) exit 1 ;; esac',
                 "tests/bench/gpu/model_bench": f'cat "{self.folder}/model.jsonl"',
@@ -47,6 +49,12 @@ class Run(unittest.TestCase):
         (self.folder / "bench.jsonl").write_text(lines(BENCH))
         (self.folder / "model.jsonl").write_text(lines([MODEL]))
         self.stand_in("cmake", f'case "$FAIL" in *cmake*) exit 1 ;; esac\n[ "$1" = --build ] && cp -r "{made}/." "$2" || :')
+
+    def ctest(self, ran=("a", "b", "c"), body="", end='echo "100% tests passed, 0 tests failed out of 3"'):
+        """A ctest that plans gpu_a, gpu_b and gpu_c."""
+        plan = "; ".join(f'echo "  Test #{i}: gpu_{t}"' for i, t in enumerate("abc", 7))
+        run = "; ".join(f'echo " {i}/3 Test  #{i}: gpu_{t} ......   Passed    0.01 sec"' for i, t in enumerate(ran, 1))
+        self.stand_in("ctest", f'case "$*" in *-N*) {plan}; exit ;; esac; {run}; {body or ":"}; {end}; case "$FAIL" in *ctest*) exit 8 ;; esac')
 
     def stand_in(self, name, body=""):
         file = self.bin / name
@@ -58,7 +66,7 @@ class Run(unittest.TestCase):
         hidden = ("nvcc", "compute-sanitizer", "nvidia-smi")
         path = [str(self.bin)] + [p for p in os.environ["PATH"].split(":") if not any((pathlib.Path(p) / h).exists() for h in hidden)]
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("CUDA", "ESPALIER"))}
-        return subprocess.run([RUN, *arguments], capture_output=True, text=True, timeout=120,
+        return subprocess.run([self.script, *arguments], capture_output=True, text=True, timeout=120,
                               env=clean | {"PATH": ":".join(path), "FAIL": fail} | environment)
 
     def calls(self, program):
@@ -112,13 +120,15 @@ class Run(unittest.TestCase):
         self.assert_ends(result, 0, "all passed, ")
         configure = self.calls("cmake")[0]
         for word in (f"-B {self.build}", "-DESPALIER_CUDA=system", "-DESPALIER_CUDA_ARCHITECTURES=86-real;90a-real",
-                     "-DESPALIER_CUTLASS=OFF"):
+                     "-DESPALIER_CUTLASS=OFF", "-DESPALIER_TESTS=gpu"):
             self.assertIn(word, configure)
-        self.assertEqual(self.calls("ctest"), [f"ctest --test-dir {self.build} -L gpu --no-tests=error --output-on-failure quick="])
-        self.assertEqual(self.calls("gpu_bench"), ["gpu_bench  quick="])
+        self.assertEqual(self.calls("ctest"), [f"ctest --test-dir {self.build} -L gpu {more} quick="
+                                               for more in ("-N", "--no-tests=error --output-on-failure")])
+        self.assertEqual(self.calls("gpu_bench"), ["gpu_bench --seconds 1800 quick="])
         models = [f"{self.build}/models/{name}" for name in ("Llama-3.2-1B", "Llama-3.1-8B")]
         self.assertEqual([line.split()[1:4] for line in self.calls("model_bench")],
                          [[model, "--context", context] for model in models for context in ("1024", "8192")])
+        self.assertTrue(all("--seconds 900 " in line for line in self.calls("model_bench")))
         self.assertIn("--untied 1", self.calls("random_model")[1])
         for text in ("command tests/gpu/run --build", "conformance 100% tests passed, 0 tests failed out of 3, 0 skipped", "driver 580.1",
                      "card NVIDIA Made Up", "no cuBLAS: libcublas.so.13 and .12 not found", "copy: 4096 GB/s",
@@ -135,30 +145,86 @@ class Run(unittest.TestCase):
     def test_a_quick_run_is_smaller(self):
         result = self.run_it("--quick", "--build", str(self.build))
         self.assert_ends(result, 0, "all passed")
-        self.assertEqual(self.calls("gpu_bench"), ["gpu_bench --quick quick=1"])
-        self.assertTrue(self.calls("ctest")[0].endswith("quick=1"))
+        self.assertRegex(self.calls("gpu_bench")[0], "^gpu_bench --quick --seconds 5[0-6] quick=1$")
+        self.assertRegex(self.calls("ctest")[1], "--stop-time [0-9]{2}:[0-9]{2}:[0-9]{2} quick=1$")
         self.assertEqual(len(self.calls("model_bench")), 1)
-        self.assertIn("Llama-3.2-1B --context 1024", self.calls("model_bench")[0])
+        self.assertRegex(self.calls("model_bench")[0], "Llama-3.2-1B --context 1024 --seconds (6[5-9]|7[0-3]) ")
 
     def test_a_model_that_has_no_room_is_left_out_before_it_is_made(self):
         self.stand_in("nvidia-smi", 'case $1 in *compute_cap*) echo 8.9 ;; *memory*) printf "16000\\n8188\\n" ;; esac')
         result = self.run_it("--build", str(self.build))
         self.assert_ends(result, 0, "all passed")
         self.assertEqual(len(self.calls("random_model")), 1)
-        self.assertIn("model Llama-3.1-8B: left out: wants 18 GB, the card has 8", result.stdout)
+        self.assertIn("model Llama-3.1-8B, context 8192: left out: wants 18 GB, the card has 8", result.stdout)
 
     def test_what_fails_is_named_and_the_rest_still_runs(self):
         result = self.run_it("--build", str(self.build), fail="ctest gpu_bench random_model")
-        self.assert_ends(result, 1, "failed: conformance, gpu_bench, Llama-3.2-1B, Llama-3.1-8B")
+        self.assert_ends(result, 1, "failed: Llama-3.2-1B, Llama-3.1-8B, conformance, gpu_bench")
         self.assertIn("skinny_gemm", result.stdout)
         self.assertEqual(self.calls("model_bench"), [])
         self.assert_ends(self.run_it("--build", str(self.build), fail="cmake"), 1, "the build failed")
 
     def test_a_skipped_test_is_no_passed_one(self):
-        self.stand_in("ctest", 'echo "100% tests passed, 0 tests failed out of 3"; echo "   7 - gpu_embed (Skipped)"')
+        self.ctest(end='echo "100% tests passed, 0 tests failed out of 3"; echo "   7 - gpu_embed (Skipped)"')
         result = self.run_it("--build", str(self.build))
         self.assert_ends(result, 1, "failed: skipped tests")
         self.assertIn("out of 3, 1 skipped", result.stdout)
+
+    def test_a_test_that_ctest_did_not_begin_is_named_and_fails_the_run(self):
+        self.ctest(ran=("a",), end='echo "100% tests passed, 0 tests failed out of 1"')
+        result = self.run_it("--build", str(self.build))
+        self.assert_ends(result, 1, "failed: tests not run: gpu_b gpu_c")
+        self.assertIn("out of 1, 0 skipped, not run: gpu_b gpu_c", result.stdout)
+
+    def within(self, seconds):
+        """The script with so many seconds instead of the 2 minutes; the rest of it is the real one."""
+        self.script = self.folder / "tests" / "gpu" / "run"
+        self.script.parent.mkdir(parents=True)
+        (self.folder / "tests" / "bench").symlink_to(RUN.parents[1] / "bench")
+        text = RUN.read_text()
+        self.assertEqual(text.count("built + 120"), 1)
+        self.script.write_text(text.replace("built + 120", f"built + {seconds}"))
+        self.script.chmod(0o755)
+
+    def run_in_time(self, seconds):
+        began = time.monotonic()
+        result = self.run_it("--quick", "--build", str(self.build))
+        self.assertLess(time.monotonic() - began, seconds + 3)  # to build nothing
+        return result
+
+    def test_a_quick_run_ends_a_test_that_hangs_and_names_what_had_no_time(self):
+        # The real ctest, on tests that are none of ours.
+        self.within(16)
+        (self.bin / "ctest").unlink()
+        self.build.mkdir()
+        (self.build / "CTestTestfile.cmake").write_text("".join(
+            f'add_test(gpu_{name} bash -c "trap : TERM; sleep {s}")\nset_tests_properties(gpu_{name} PROPERTIES LABELS gpu TIMEOUT 600)\n'
+            for name, s in (("a", 0), ("b", 1000), ("c", 0))))
+        result = self.run_in_time(16)
+        self.assert_ends(result, 1, "failed: conformance, tests not run: gpu_c\n")
+        self.assertRegex(result.stdout, r"gpu_b \.*\*\*\*Timeout")
+        self.assertIn("not run, 0 skipped, not run: gpu_c" if "tests passed" not in result.stdout else "out of 2, 0 skipped, not run: gpu_c",
+                      result.stdout)
+        # What had no time is in the table; the ops had a second or none.
+        self.assertRegex(self.calls("gpu_bench")[0], "--quick --seconds [01] ")
+        self.assertEqual(self.calls("model_bench"), [])
+        self.assertIn("model Llama-3.2-1B, context 1024: left out: the time was over", result.stdout)
+
+    def test_a_quick_run_ends_a_benchmark_that_hangs(self):
+        # Deaf to everything but SIGKILL, behind a line that it has begun.
+        self.within(14)
+        self.stand_in(self.made / "tests/bench/gpu/gpu_bench",
+                      f"""head -n 3 "{self.folder}/bench.jsonl"; echo -n '{{"op": "co'; trap "" TERM; exec sleep 1000""")
+        result = self.run_in_time(14)
+        self.assert_ends(result, 1, "failed: gpu_bench did not end, table\n")
+        self.assertIn("gpu_bench what is not above: it did not end in its time", result.stdout)
+        self.assertIn("copy: 4096 GB/s", result.stdout)
+
+    def test_without_time_everything_is_named(self):
+        self.within(8)
+        result = self.run_in_time(8)
+        self.assert_ends(result, 0, "all passed")
+        self.assertEqual(self.calls("gpu_bench"), ["gpu_bench --quick --seconds 0 quick=1"])
 
     def test_a_line_that_says_failed_fails_the_run(self):
         (self.folder / "bench.jsonl").write_text(lines([{"question": "Equal bits?", "answer": "no", "failed": True}]))

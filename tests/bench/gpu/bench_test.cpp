@@ -1,4 +1,6 @@
 // The benchmark itself: every case on the CPU backend at small sizes; and its real sizes on a device that only counts.
+#include <sys/wait.h>
+
 #include <map>
 #include <memory>
 #include <set>
@@ -7,6 +9,7 @@
 #include "check.h"
 #include "cpu/cpu_backend.h"
 #include "tiny.h"
+#include "whole_run.h"
 
 using namespace espalier_bench;
 
@@ -250,29 +253,171 @@ TEST(a_case_that_does_not_fit_is_left_out_and_says_so) {
   const auto cpu = espalier::make_cpu_backend(1);
   HostTimer timer(*cpu);
   Limits limits = tiny_limits();
-  limits.memory_bytes = 300000;
+  limits.memory_bytes = size_t{8} << 20;
   Sizes sizes = tiny();
-  sizes.contexts = {{2000, 1}};
+  sizes.contexts = {{40000, 1}};
   Bench bench(*cpu, timer, limits, kQuiet);
   Cases(bench, sizes).run_all();
-  bool left_out = false;
+  // The whole family by name, and what comes behind it runs.
+  CHECK_EQ(bench.rows().size(), kTinyRows - 2);  // of one context
   for (const Row& row : bench.rows()) {
-    left_out |= row.op == "tree_attention" && row.why.rfind("left out: wants ", 0) == 0;
+    const bool large = row.op == "tree_attention" && shape_of(row).rfind("context 40000, ", 0) == 0;
+    CHECK_EQ(row.why.rfind("left out: wants ", 0) == 0, large);
+    CHECK_EQ(row.seconds > 0, !large);
   }
-  CHECK(left_out);
+  for (const char* shape : {"context 40000, batch 1, nodes 1", "context 40000, batch 1, nodes 5"}) {
+    CHECK(find(bench.rows(), "tree_attention", shape) != nullptr);
+  }
   CHECK(!bench.failed());
 }
 
-TEST(cases_behind_the_time_limit_are_left_out) {
+TEST(cases_behind_the_time_limit_are_left_out_by_name) {
+  class Slow final : public OverCpu {
+   public:
+    void commit_kv(const espalier::CommitKvArgs& args) override {
+      if (!std::exchange(slept_, true)) std::this_thread::sleep_for(std::chrono::seconds(3));
+      OverCpu::commit_kv(args);
+    }
+
+   private:
+    bool slept_ = false;
+  } device;
+  HostTimer timer(device);
+  Limits limits = tiny_limits();
+  limits.most_seconds = 3;
+  Bench bench(device, timer, limits, kQuiet);
+  Cases(bench, tiny()).run_all();
+  CHECK_EQ(bench.rows().size(), kTinyRows);
+  bool over = false;
+  for (const Row& row : bench.rows()) {
+    CHECK_EQ(row.why, std::string(over ? "left out: the time was over" : ""));
+    CHECK_EQ(row.seconds > 0, !over);
+    over |= row.op == "commit_kv";
+  }
+  CHECK(bench.rows().front().op == "copy" && bench.rows().back().op == "prefill_attention");
+  CHECK(!bench.failed());
+}
+
+/** Names cost nothing: neither memory nor work of the device nor the time to fill it. */
+TEST(a_plan_has_the_cases_of_a_run_in_their_order) {
+  CountingDevice device;
+  CountedTime timer(device);
+  const GemmPeer peer{"them", [](auto...) { return std::string(); }};
+  const std::vector<Row> plan = planned(device, timer, llama_8b(true), {peer});
+  CHECK_EQ(device.seconds, 0.0);
+  CHECK_EQ(device.uploaded, 0);
+  CHECK_EQ(device.most_held, 2);
+  Bench bench(device, timer, limits(true, size_t{12} << 30, 1000), kQuiet);
+  Cases(bench, llama_8b(true), {peer}).run_all();
+  CHECK_EQ(plan.size(), bench.rows().size());
+  for (size_t i = 0; i < std::min(plan.size(), bench.rows().size()); ++i) {
+    const Row& row = bench.rows()[i];
+    CHECK_EQ(plan[i].peer + plan[i].op + shape_of(plan[i]), row.peer + row.op + shape_of(row));
+    CHECK_EQ(plan[i].why, std::string("left out: the time was over"));
+  }
+}
+
+namespace {
+
+/** Lines that `body` prints in a process of its own, and its exit code. */
+std::vector<std::string> lines_of(
+    const std::function<int(const std::function<void(const std::string&)>&)>& body, int* code) {
+  int ends[2] = {};
+  CHECK_EQ(pipe(ends), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    close(ends[0]);
+    _exit(body([&](const std::string& line) {
+      const std::string text = line + "\n";
+      if (write(ends[1], text.data(), text.size()) < 0) _exit(9);
+    }));
+  }
+  close(ends[1]);
+  std::string text;
+  char some[4096];
+  for (ssize_t got; (got = read(ends[0], some, sizeof some)) > 0;) {
+    text.append(some, static_cast<size_t>(got));
+  }
+  close(ends[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  *code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  std::vector<std::string> lines;
+  for (size_t at = 0, end; (end = text.find('\n', at)) != std::string::npos; at = end + 1) {
+    lines.push_back(text.substr(at, end - at));
+  }
+  return lines;
+}
+
+bool has(const std::string& line, const std::string& text) {
+  return line.find(text) != std::string::npos;
+}
+
+/** A device that hangs in an op. */
+class Hangs final : public OverCpu {
+ public:
+  explicit Hangs(bool in_products) : in_products_(in_products) {}
+  void skinny_gemm(const espalier::SkinnyGemmArgs& args) override {
+    if (in_products_) pause();
+    OverCpu::skinny_gemm(args);
+  }
+  void commit_kv(const espalier::CommitKvArgs&) override { pause(); }
+
+ private:
+  bool in_products_;
+};
+
+}  // namespace
+
+TEST(a_hang_is_ended_and_named_and_so_is_what_is_behind_it) {
+  for (const bool in_products : {false, true}) {
+    const auto run = [&](const std::function<void(const std::string&)>& print) {
+      Hangs device(in_products);
+      HostTimer timer(device);
+      Limits limits = tiny_limits();
+      limits.most_seconds = 0.5;
+      return whole_run(device, timer, tiny(), limits, {}, print) ? 0 : 2;
+    };
+    int code = 0;
+    const auto began = std::chrono::steady_clock::now();
+    const std::vector<std::string> lines = lines_of(run, &code);
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+    CHECK_EQ(code, 1);
+    CHECK_MSG(seconds > 2.7 && seconds < 20, "%.1f s", seconds);
+    CHECK_EQ(lines.size(), kTinyRows + 1);
+    if (lines.size() != kTinyRows + 1) continue;
+    CHECK_EQ(has(lines[0], "did not end in its time\", \"failed\": true"), in_products);
+    bool behind = in_products;
+    for (size_t i = 1; i < lines.size(); ++i) {
+      const std::string& line = lines[i];
+      if (!behind && has(line, "\"op\": \"commit_kv\"")) {
+        behind = true;
+        CHECK_MSG(has(line, "did not end in its time\", \"failed\": true"), "%s", line.c_str());
+        continue;
+      }
+      CHECK_EQ(has(line, "left out: what came before did not end in its time"), behind);
+      CHECK_EQ(has(line, "\"seconds\": "), !behind);
+      CHECK(!has(line, "failed"));
+    }
+    CHECK(behind);
+  }
+}
+
+TEST(a_run_without_time_names_everything_and_fails_nothing) {
   const auto cpu = espalier::make_cpu_backend(1);
   HostTimer timer(*cpu);
   Limits limits = tiny_limits();
-  limits.most_seconds = 0;
-  Bench bench(*cpu, timer, limits, kQuiet);
-  Cases(bench, tiny()).run_all();
-  CHECK_EQ(bench.rows().size(), kTinyRows);
-  for (const Row& row : bench.rows())
-    CHECK_EQ(row.why, std::string("left out: the time for all cases was over"));
+  limits.most_seconds = -1;
+  std::vector<std::string> lines;
+  const GemmPeer peer{"them", [](auto...) { return std::string("not to be called"); }};
+  CHECK(whole_run(*cpu, timer, tiny(), limits, {peer}, [&](const std::string& line) {
+    lines.push_back(line);
+  }));
+  CHECK_EQ(lines.size(), 1 + kTinyRows + 1 + 5 * 2 + 4);
+  for (const std::string& line : lines) {
+    CHECK_MSG(has(line, "left out: the time was over"), "%s", line.c_str());
+  }
 }
 
 TEST(a_failure_of_the_backend_fails_its_row_alone) {
@@ -326,7 +471,7 @@ TEST(a_quick_run_keeps_to_its_time_on_a_modest_card) {
   CountingDevice device;
   CountedTime timer(device);
   const auto began = std::chrono::steady_clock::now();
-  Bench bench(device, timer, limits(true, size_t{12} << 30), kQuiet);
+  Bench bench(device, timer, limits(true, size_t{12} << 30, kQuickSeconds), kQuiet);
   std::vector<GemmPeer> peers;
   for (const char* name : {"cuBLAS", "CUTLASS"}) {
     peers.push_back({name, [&](const void*, const void*, void*, int64_t m, int64_t n, int64_t k) {
@@ -351,7 +496,7 @@ TEST(a_quick_run_keeps_to_its_time_on_a_modest_card) {
 TEST(a_whole_run_has_the_shapes_of_the_8b_model) {
   CountingDevice device;
   CountedTime timer(device);
-  Limits most = limits(false, size_t{140} << 30);
+  Limits most = limits(false, size_t{140} << 30, kMostSeconds);
   most.seconds = 1e-9;  // shapes are looked at, not times
   Bench bench(device, timer, most, kQuiet);
   Cases(bench, llama_8b(false)).run_all();
@@ -402,6 +547,20 @@ TEST(a_whole_run_has_the_shapes_of_the_8b_model) {
     wants("sample", "top-k 40, top-p 0.9, " + shape);
   }
   wants("tree_attention", "64 query heads, pages of 32, context 8192, batch 1, nodes 1");
+  const std::string at_8k = ", context 8192, batch 1, nodes ";
+  for (const char* nodes : {"1", "16"}) {
+    for (const char* kind :
+         {"pages of 32", "pages of 64", "pages of 128", "heads of 64", "heads of 256", "window",
+          "soft-cap"}) {
+      wants("tree_attention", kind + at_8k + nodes);
+    }
+  }
+  const double plain = wants("tree_attention", "context 8192, batch 1, nodes 1").bytes;
+  CHECK_EQ(wants("tree_attention", "window" + at_8k + "1").bytes, plain / 2);
+  CHECK_EQ(wants("tree_attention", "heads of 256" + at_8k + "1").bytes, plain * 2);
+  CHECK(
+      line_of(wants("tree_attention", "soft-cap" + at_8k + "16"))
+          .find("\"page_size\": 16, \"window\": 0, \"soft_cap\": 50,") != std::string::npos);
   wants("verify_sampling", "point mass, nodes 64, vocab 128256, accepted 0");
   wants("draft_head", "rows 1, vocab 32000, hidden 4096, k 10");
   wants("commit_kv", "moves 8, layers 32");

@@ -16,6 +16,12 @@ struct Contexts {
   int context, batch;
 };
 
+/** What differs from the model's own attention; 0 where nothing does. */
+struct Attention {
+  std::string label = {};
+  int q_heads = 0, head_dim = 0, page_size = 0, window = 0, soft_cap = 0;
+};
+
 /** Sizes of a model, and of the runs over it. */
 struct Sizes {
   int64_t hidden, intermediate, vocab;
@@ -26,7 +32,9 @@ struct Sizes {
   std::vector<int> rows, prompts, nodes;
   std::vector<int> before;  // tokens of a prompt that are read already
   std::vector<Contexts> contexts;
-  Contexts published;      // as in published numbers of other libraries
+  Contexts published;  // as in published numbers of other libraries; and of the others here:
+  std::vector<Attention>
+      others;              // pages, widths of heads, windows and caps, for one node and for 16
   std::vector<int> draws;  // rows of logits
 };
 
@@ -50,8 +58,17 @@ inline Sizes llama_8b(bool quick) {
       .before = {0, 8192},
       .contexts = {},
       .published = {8192, 1},
+      .others =
+          {{.label = "pages of 32", .page_size = 32},
+           {.label = "pages of 64", .page_size = 64},
+           {.label = "pages of 128", .page_size = 128},
+           {.label = "heads of 64", .head_dim = 64},
+           {.label = "heads of 256", .head_dim = 256},
+           {.label = "window", .window = 4096},
+           {.label = "soft-cap", .soft_cap = 50}},
       .draws = {1, 16, 64}};
   if (quick) {
+    s.others.clear();
     s.rows = {1, 16, 64};
     s.prompts = {512};
     s.nodes = {1, 16, 64};
@@ -65,15 +82,15 @@ inline Sizes llama_8b(bool quick) {
   return s;
 }
 
-/** The two minutes of --quick are for the tests, these cases, PyTorch and a model. */
-constexpr double kQuickSeconds = 25;
+/** The two minutes of --quick are for the tests, these cases, a model and PyTorch. */
+constexpr double kQuickSeconds = 25, kMostSeconds = 1800;
 
-inline Limits limits(bool quick, size_t memory_bytes) {
+inline Limits limits(bool quick, size_t memory_bytes, double most_seconds) {
   return {
       .cold_bytes = size_t{256} << 20,
       .memory_bytes = memory_bytes,
       .seconds = quick ? 0.02 : 0.1,
-      .most_seconds = quick ? kQuickSeconds : 1800};
+      .most_seconds = most_seconds};
 }
 
 /** The product by somebody else: y [m, n] = x [m, k] w [n, k]^T, bf16 and row major. */
@@ -97,6 +114,7 @@ inline std::string why_wrong(Bench& bench, const GemmPeer& peer) {
   const auto digit = [](int64_t i) { return static_cast<float>(i * i % 7 % 3 - 1); };
   std::string wrong;
   for (const int64_t m : {1, 3, 40, 130}) {
+    if (!bench.runs()) break;
     std::vector<uint16_t> x(static_cast<size_t>(m * kK)), w(kN * kK),
         y(static_cast<size_t>(m * kN));
     for (size_t i = 0; i < x.size(); ++i) x[i] = bf16(digit(static_cast<int64_t>(3 * i + i / kK)));
@@ -120,11 +138,15 @@ inline std::string why_wrong(Bench& bench, const GemmPeer& peer) {
   return wrong;
 }
 
+constexpr const char* kBitsOfRows =
+    "Has a token the same bits alone and at any column of m16n8k16?";
+
 class Cases {
  public:
   Cases(Bench& bench, const Sizes& sizes, std::vector<GemmPeer> peers = {})
       : bench_(bench), backend_(bench.backend()), s_(sizes), peers_(std::move(peers)) {}
 
+  /** All cases, in an order that a run may be cut behind: what a plain step of decoding spends its time on comes first. */
   void run_all() {
     copy();
     square();
@@ -135,18 +157,7 @@ class Cases {
     layer("gate+up", s_.intermediate, s_.hidden, Layer::kGated);
     layer("down", s_.hidden, s_.intermediate, Layer::kPlain);
     layer("lm head", s_.vocab, s_.hidden, Layer::kTable);
-    for (const int rows : s_.rows) {
-      rms_norm(rows);
-      rope_and_append(rows);
-    }
-    for (const Contexts& each : s_.contexts)
-      attention("", each, s_.nodes, s_.q_heads, s_.page_size);
-    attention(
-        std::to_string(8 * s_.kv_heads) + " query heads, pages of 32", s_.published, {1},
-        8 * s_.kv_heads, 32);
-    for (const int rows : s_.prompts) {
-      for (const int before : s_.before) prefill_attention(before, rows);
-    }
+    for (const Contexts& each : s_.contexts) attention({}, each, s_.nodes);
     for (const int rows : s_.draws) {
       top_k(rows, 8);
       top_k(rows, 64);
@@ -154,15 +165,28 @@ class Cases {
       sample("top-k 40, top-p 0.9", rows, {.temperature = 0.8f, .top_k = 40, .top_p = 0.9f});
       sample("penalties", rows, {.temperature = 0.8f, .repetition_penalty = 1.1f});
     }
-    verify_sampling("point mass", ESPALIER_POINT_MASS);
-    verify_sampling("without replacement", ESPALIER_WITHOUT_REPLACEMENT);
-    draft_head(10);
     for (const int trees : s_.draws) {
       verify("", trees, 64);
       recycle(trees, 8);
     }
     verify("a launch", 1, 1);
     commit_kv(8);
+    for (const int rows : s_.rows) {
+      rms_norm(rows);
+      rope_and_append(rows);
+    }
+    attention(
+        {.label = std::to_string(8 * s_.kv_heads) + " query heads, pages of 32",
+         .q_heads = 8 * s_.kv_heads,
+         .page_size = 32},
+        s_.published, {1});
+    for (const Attention& each : s_.others) attention(each, s_.published, {1, 16});
+    verify_sampling("point mass", ESPALIER_POINT_MASS);
+    verify_sampling("without replacement", ESPALIER_WITHOUT_REPLACEMENT);
+    draft_head(10);
+    for (const int rows : s_.prompts) {
+      for (const int before : s_.before) prefill_attention(before, rows);
+    }
   }
 
   /**
@@ -170,6 +194,8 @@ class Cases {
    * columns, so this shows whether a column's bits depend on what stands beside it, on padding, or on where it stands.
    */
   Line bits_of_rows() {
+    if (!bench_.runs())
+      return Line().text("question", kBitsOfRows).text("answer", bench_.why_not());
     constexpr int kRows = 64;
     const int64_t n = s_.hidden, k = s_.intermediate;
     const auto row_bytes = static_cast<size_t>(n) * sizeof(float);
@@ -203,7 +229,7 @@ class Cases {
     const espalier::Failure failure = backend_.take_failure();
     if (failure.status != ESPALIER_OK) differ = failure.text;
     Line line;
-    line.text("question", "Has a token the same bits alone and at any column of m16n8k16?");
+    line.text("question", kBitsOfRows);
     if (differ.empty()) {
       return line.text(
           "answer", "yes, " + std::to_string(compared) + " rows of " + std::to_string(n) +
@@ -231,7 +257,7 @@ class Cases {
   void copy() {
     const auto bytes = static_cast<double>(s_.copy_bytes);
     const Row row{"copy", "", {{"KiB", s_.copy_bytes >> 10}}, 2 * bytes};
-    if (!bench_.fits(2 * bytes, row)) return;
+    bench_.needs(2 * bytes);
     char* from = bench_.fresh<char>(s_.copy_bytes);
     char* to = bench_.fresh<char>(s_.copy_bytes);
     bench_.measure(row, 1, [&](size_t) { backend_.copy(to, from, s_.copy_bytes); });
@@ -243,7 +269,7 @@ class Cases {
     const int64_t n = s_.square;
     const auto count = static_cast<size_t>(n * n);
     const Row row{"product", "", {{"m", n}, {"n", n}, {"k", n}}, 10.0 * n * n, 2.0 * n * n * n};
-    if (!bench_.fits(18.0 * n * n, row)) return;
+    bench_.needs(18.0 * n * n);
     espalier::SkinnyGemmArgs args;
     args.x = bench_.floats(count);
     args.part[0].w = bench_.weight(n, n);
@@ -264,7 +290,7 @@ class Cases {
       return Row{
           "skinny_gemm", label, {{"m", m}, {"n", gated ? 2 * n : n}, {"k", k}}, bytes, bytes * m};
     };
-    if (!bench_.fits(bytes * static_cast<double>(turns), row_of(1))) return;
+    bench_.needs(bytes * static_cast<double>(turns));
     std::vector<espalier::SkinnyGemmArgs> args(turns);
     for (auto& each : args) {
       each.part[0].w = bench_.weight(n, k);
@@ -301,6 +327,7 @@ class Cases {
     const size_t turns = bench_.turns(bytes);
     int64_t most = 0;
     for (const Row& row : rows) most = std::max(most, row.sizes[0].second);
+    bench_.needs(bytes * static_cast<double>(turns) + 2.0 * static_cast<double>(most * (n + k)));
     std::vector<const uint16_t*> w(turns);
     for (const uint16_t*& each : w) each = bench_.halves(static_cast<size_t>(n * k));
     const uint16_t* x = bench_.halves(static_cast<size_t>(most * k));
@@ -372,27 +399,34 @@ class Cases {
   }
 
   /** Binary trees of each size over contexts in shuffled pages. */
-  void attention(
-      const std::string& label, const Contexts& of, const std::vector<int>& sizes, int q_heads,
-      int page_size) {
-    const int64_t row_values = int64_t{s_.kv_heads} * s_.head_dim;
+  void attention(const Attention& kind, const Contexts& of, const std::vector<int>& sizes) {
+    const int q_heads = kind.q_heads > 0 ? kind.q_heads : s_.q_heads,
+              head_dim = kind.head_dim > 0 ? kind.head_dim : s_.head_dim,
+              page_size = kind.page_size > 0 ? kind.page_size : s_.page_size,
+              keys = kind.window > 0 ? std::min(kind.window, of.context) : of.context;
+    const int64_t row_values = int64_t{s_.kv_heads} * head_dim;
     const int most = *std::max_element(sizes.begin(), sizes.end());
     const int max_pages = (of.context + most + page_size - 1) / page_size;
     const auto count = static_cast<size_t>(max_pages * page_size * row_values * of.batch);
-    const double bytes = 4.0 * of.context * static_cast<double>(row_values) * of.batch;
+    const double bytes = 4.0 * keys * static_cast<double>(row_values) * of.batch;
     const size_t turns = bench_.turns(bytes);
     const auto row_of = [&](int nodes) {
       return Row{
           "tree_attention",
-          label,
+          kind.label,
           {{"context", of.context}, {"batch", of.batch}, {"nodes", nodes}},
           bytes,
-          4.0 * of.context * q_heads * s_.head_dim * nodes * of.batch,
-          {{"q_heads", q_heads}, {"kv_heads", s_.kv_heads}, {"head_dim", s_.head_dim}}};
+          4.0 * keys * q_heads * head_dim * nodes * of.batch,
+          {{"q_heads", q_heads},
+           {"kv_heads", s_.kv_heads},
+           {"head_dim", head_dim},
+           {"page_size", page_size},
+           {"window", kind.window},
+           {"soft_cap", kind.soft_cap}}};
     };
     // Besides the caches, parts of the sums: some 60 splits of the longest context.
-    const double parts = 240.0 * most * of.batch * q_heads * (s_.head_dim + 2);
-    if (!bench_.fits(4.0 * static_cast<double>(count * turns) + parts, row_of(most))) return;
+    const double parts = 240.0 * most * of.batch * q_heads * (head_dim + 2);
+    bench_.needs(4.0 * static_cast<double>(count * turns) + parts);
 
     std::vector<int32_t> table(static_cast<size_t>(max_pages) * of.batch);
     for (size_t p = 0; p < table.size(); ++p) table[p] = static_cast<int32_t>(p);
@@ -401,12 +435,14 @@ class Cases {
     first.kv_type = Type::kBf16;
     first.page_table = bench_.filled(table);
     first.kv_len = bench_.filled(std::vector<int32_t>(of.batch, of.context));
-    first.scale = 1 / std::sqrt(static_cast<float>(s_.head_dim));
+    first.scale = 1 / std::sqrt(static_cast<float>(head_dim));
+    first.window = kind.window;
+    first.soft_cap = static_cast<float>(kind.soft_cap);
     first.max_pages = max_pages;
     first.page_size = page_size;
     first.num_q_heads = q_heads;
     first.num_kv_heads = s_.kv_heads;
-    first.head_dim = s_.head_dim;
+    first.head_dim = head_dim;
     first.batch = of.batch;
     std::vector<espalier::TreeAttentionArgs> args(turns, first);
     for (auto& each : args) {
@@ -433,7 +469,7 @@ class Cases {
             position % page_size;
         seq[r] = b;
       }
-      const size_t values = rows * q_heads * s_.head_dim;
+      const size_t values = rows * q_heads * head_dim;
       first.q = bench_.floats(values);
       first.row_seq = bench_.filled(seq);
       first.depth = bench_.filled(depth);
@@ -468,7 +504,7 @@ class Cases {
         4.0 * (before + (rows + 1) / 2.0) * s_.q_heads * s_.head_dim * rows,
         {{"q_heads", s_.q_heads}, {"kv_heads", s_.kv_heads}, {"head_dim", s_.head_dim}}};
     const double parts = 240.0 * rows * s_.q_heads * (s_.head_dim + 2);
-    if (!bench_.fits(4.0 * static_cast<double>(count * turns) + parts, row)) return;
+    bench_.needs(4.0 * static_cast<double>(count * turns) + parts);
 
     std::vector<int32_t> table(static_cast<size_t>(max_pages)), depth(static_cast<size_t>(rows));
     std::iota(table.begin(), table.end(), 0);
@@ -607,9 +643,11 @@ class Cases {
     args.bonus = bench_.fresh<int32_t>(1);
     args.batch = 1;
     args.vocab = static_cast<int32_t>(vocab);
-    backend_.verify_sampling(args);
     int32_t accepted = 0;
-    backend_.download(&accepted, args.accept_len, sizeof accepted);
+    if (bench_.runs()) {
+      backend_.verify_sampling(args);
+      backend_.download(&accepted, args.accept_len, sizeof accepted);
+    }
     const double laws = (drawn ? 2.0 : 1.0) * (accepted + 1);  // of the nodes that are walked
     const Row row{
         "verify_sampling",

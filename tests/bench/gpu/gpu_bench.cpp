@@ -1,18 +1,20 @@
 // Times of the CUDA ops on the first GPU, and of cuBLAS and CUTLASS where they are; prints the record of the run (record.h).
 //
-//   gpu_bench [--quick] | tests/bench/gpu/table.py -
+//   gpu_bench [--quick] [--seconds N] | tests/bench/gpu/table.py -
 //
-// Exit codes: 0, 1 where a case failed that should have run, 2 bad usage, 77 no GPU
+// Cases that did not begin within N seconds (1800, or 25 of a quick run) are left out by name. One that hangs is named, and
+// ends the program half of that time later. Exit codes: 0, 1 where a case failed that should have run, 2 bad usage, 77 no GPU
 #include <cuda_runtime.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 
-#include "cases.h"
 #include "cublas.h"
 #include "cuda_backend.h"
 #include "simt/runtime.h"
+#include "whole_run.h"
 #ifdef ESPALIER_WITH_CUTLASS
 #include "cutlass_peer.h"
 #endif
@@ -46,18 +48,23 @@ class EventTimer final : public Timer {
   cudaEvent_t begin_, end_;
 };
 
-void print(const Line& line) {
-  std::printf("%s\n", line.str().c_str());
+void print(const std::string& line) {
+  std::printf("%s\n", line.c_str());
   std::fflush(stdout);  // what is measured is not lost by what comes
 }
 
 void missing(const char* peer, const std::string& why) {
-  print(Line().text("peer", peer).text("why", why));
+  print(Line().text("peer", peer).text("why", why).str());
+}
+
+bool is_number(const char* text) {
+  char* end = nullptr;
+  return std::strtod(text, &end) >= 0 && end != text && *end == 0;
 }
 
 constexpr size_t kPeerWorkspace = size_t{32} << 20;
 
-int run(bool quick) {
+int run(bool quick, double seconds) {
   cudaStream_t stream = nullptr;
   const auto backend = espalier::make_cuda_backend(0, &stream);
   const simt::DeviceProperties card = simt::properties_of(0);
@@ -74,7 +81,8 @@ int run(bool quick) {
           .count("free_bytes", static_cast<int64_t>(available))
           .text(
               "driver_for",
-              "CUDA " + std::to_string(driver / 1000) + "." + std::to_string(driver % 1000 / 10)));
+              "CUDA " + std::to_string(driver / 1000) + "." + std::to_string(driver % 1000 / 10))
+          .str());
 
   std::vector<GemmPeer> peers;
   void* workspace = backend->allocate(kPeerWorkspace);
@@ -99,32 +107,32 @@ int run(bool quick) {
 #endif
 
   EventTimer timer(stream);
-  // Some is for what ops and graphs take on their way.
-  Bench bench(*backend, timer, limits(quick, available - available / 8), [](const Row& row) {
-    std::printf("%s\n", line_of(row).c_str());
-    std::fflush(stdout);
-  });
-  std::erase_if(peers, [&](const GemmPeer& peer) {
-    const std::string wrong = why_wrong(bench, peer);
-    if (!wrong.empty()) missing(peer.name.c_str(), wrong);
-    return !wrong.empty();
-  });
-  Cases cases(bench, llama_8b(quick), peers);
-  const Line bits = cases.bits_of_rows();
-  print(bits);
-  cases.run_all();
+  // Some of the memory is for what ops and graphs take on their way.
+  const bool good = whole_run(
+      *backend, timer, llama_8b(quick), limits(quick, available - available / 8, seconds), peers,
+      print);
   backend->release(workspace);
-  return bench.failed() || bits.has_failed() ? 1 : 0;
+  return good ? 0 : 1;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool quick = argc == 2 && std::strcmp(argv[1], "--quick") == 0;
-  if (argc > 1 && !quick) {
-    std::fprintf(stderr, "gpu_bench: argument = '%s', expected --quick\n", argv[argc - 1]);
-    return 2;
+  bool quick = false;
+  double seconds = -1;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--quick") == 0) {
+      quick = true;
+    } else if (std::strcmp(argv[i], "--seconds") == 0 && i + 1 < argc && is_number(argv[i + 1])) {
+      seconds = std::atof(argv[++i]);
+    } else {
+      std::fprintf(
+          stderr, "gpu_bench: argument = '%s', expected --quick or --seconds and a number\n",
+          argv[i]);
+      return 2;
+    }
   }
+  if (seconds < 0) seconds = quick ? kQuickSeconds : kMostSeconds;
   try {
     if (simt::num_devices() == 0) throw std::runtime_error("no NVIDIA GPU found");
   } catch (const std::exception& e) {
@@ -132,7 +140,7 @@ int main(int argc, char** argv) {
     return 77;
   }
   try {
-    return run(quick);
+    return run(quick, seconds);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "gpu_bench: %s\n", e.what());
     return 1;

@@ -29,7 +29,7 @@ struct Limits {
   size_t cold_bytes;    // calls in turn touch at least this much: more than the caches hold
   size_t memory_bytes;  // that a case may take, all in all
   double seconds;       // of measuring for each case
-  double most_seconds;  // of all cases; those behind are left out
+  double most_seconds;  // of all cases; those behind are left out, by name
 };
 
 /** Takes the time of what is enqueued between begin and end. */
@@ -91,27 +91,34 @@ class Bench {
 
   // ---------------------------------------------------------------------------------------------------- memory
 
-  /** Whether a family of cases may take so many bytes. Where not, `row` is left out and says so. */
-  bool fits(double bytes, const Row& row) {
+  /** A family of cases takes so many bytes: those up to free_all are left out where there are fewer. */
+  void needs(double bytes) {
     const auto memory = static_cast<double>(limits_.memory_bytes - 2 * heat_bytes_);
-    if (bytes <= memory) return true;
+    if (bytes <= memory) return;
     char why[100];
     std::snprintf(
         why, sizeof why, "left out: wants %.1f GB, the device has %.1f", bytes / 1e9, memory / 1e9);
-    leave_out(row, why);
-    return false;
+    no_room_ = why;
   }
+
+  /** Why a case does not run now; empty when it does. What it would take is null then, and costs no time. */
+  std::string why_not() const {
+    if (seconds_since(began_) > limits_.most_seconds) return "left out: the time was over";
+    return no_room_;
+  }
+  bool runs() const { return why_not().empty(); }
 
   /** Zeroed memory until free_all. */
   template <class T>
   T* fresh(size_t count) {
+    if (!runs()) return nullptr;
     memory_.push_back(backend_.allocate(std::max<size_t>(count, 1) * sizeof(T)));
     return static_cast<T*>(memory_.back());
   }
   template <class T>
   T* filled(const std::vector<T>& values) {
     T* data = fresh<T>(values.size());
-    backend_.upload(data, values.data(), values.size() * sizeof(T));
+    if (data != nullptr) backend_.upload(data, values.data(), values.size() * sizeof(T));
     return data;
   }
   float* floats(size_t count) { return repeated(floats_, count); }
@@ -119,6 +126,7 @@ class Bench {
   uint16_t* halves(size_t count) { return repeated(halves_, count); }
   /** A bf16 weight of any values. */
   Weight weight(int64_t n, int64_t k) {
+    if (!runs()) return {nullptr, Type::kBf16, n, k};
     const auto count = static_cast<size_t>(n * k);
     const size_t made = halves_.size();
     halves_.resize(
@@ -135,6 +143,7 @@ class Bench {
     for (void* memory : memory_) backend_.release(memory);
     weights_.clear();
     memory_.clear();
+    no_room_.clear();
   }
 
   /** Number of inputs of this size that calls take in turn. */
@@ -147,7 +156,7 @@ class Bench {
 
   /** Measures an op of the backend, whose calls take `turns` inputs in turn. */
   double measure(Row row, size_t turns, const std::function<void(size_t)>& op) {
-    if (backend_.begin_planning()) {
+    if (runs() && backend_.begin_planning()) {
       op(0);
       backend_.end_planning();
     }
@@ -159,8 +168,9 @@ class Bench {
 
   /** The same of what a peer enqueues on the backend's stream. The row's seconds, 0 where it did not run. */
   double measure_call(Row row, size_t turns, const Call& call) {
-    if (seconds_since(began_) > limits_.most_seconds) {
-      leave_out(std::move(row), "left out: the time for all cases was over");
+    row.why = why_not();
+    if (!row.why.empty()) {
+      add(std::move(row));
       return 0;
     }
     ++owner_;
@@ -179,11 +189,6 @@ class Bench {
     backend_.drop_steps(owner_);
     add(row);
     return row.seconds;
-  }
-
-  void leave_out(Row row, const std::string& why) {
-    row.why = why;
-    add(std::move(row));
   }
 
  private:
@@ -205,6 +210,7 @@ class Bench {
   template <class T>
   T* repeated(const std::vector<T>& values, size_t count) {
     T* data = fresh<T>(count);
+    if (data == nullptr) return nullptr;
     size_t done = std::min(count, kPeriod);
     backend_.upload(data, values.data(), done * sizeof(T));
     while (done < count) {
@@ -276,6 +282,7 @@ class Bench {
   std::vector<void*> memory_;
   std::vector<Row> rows_;
   uint64_t owner_ = 0;
+  std::string no_room_;  // why a family is left out
   const Clock::time_point began_ = Clock::now();
 };
 

@@ -1,15 +1,18 @@
 // Time of a model's passes: its prompt, plain decoding, and trees of 16 and 64 nodes behind it. Prints lines of a record
 // (record.h). The device is that of ESPALIER_TEST_DEVICE (tests/support/device.h). Weights may be random: the time is the same.
 //
-//   model_bench DIR [--context 1024] [--passes 32] | tests/bench/gpu/table.py -
+//   model_bench DIR [--context 1024] [--passes 32] [--seconds 900] | tests/bench/gpu/table.py -
 //
+// Rows that did not begin within the seconds are left out by name; one that hangs is named, and ends the program.
 // Times are the wall's, from the call to the accepted tokens: what a step of decoding waits for.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <stdexcept>
 #include <vector>
 
@@ -17,11 +20,13 @@
 #include "model/config.h"
 #include "record.h"
 #include "support/device.h"
+#include "watchdog.h"
 
 namespace {
 
 using espalier_bench::line_of;
 using espalier_bench::Row;
+using espalier_bench::Watchdog;
 using Clock = std::chrono::steady_clock;
 
 void ok(espalier_status status) {
@@ -76,34 +81,59 @@ double weight_bytes(const std::string& dir) {
 
 struct Run {
   std::string dir, name;
-  int context = 1024, passes = 32;
+  int context = 1024, passes = 32, seconds = 900;
   int32_t pages() const { return (context + 4 * (passes + 3) + 128) / 16 + 2; }
 };
 
-/** Asks the device before its memory is taken: whether the model and its cache have room. */
-bool fits(const Run& run, const Row& first) {
+constexpr int kTrees[] = {1, 16, 64};  // nodes of the passes
+
+/** What a run measures, in its order. */
+std::vector<Row> rows_of(const Run& run) {
+  Row prompt{"model", run.name, {{"prompt", run.context}}};
+  prompt.more = {{"nodes", 0}, {"tokens", run.context}};
+  std::vector<Row> rows = {prompt};
+  for (const int nodes : kTrees) {
+    rows.push_back({"model", run.name, {{"context", run.context}, {"nodes", nodes}}});
+  }
+  return rows;
+}
+
+/** Asks the device before its memory is taken: why the model and its cache have no room; empty when they have. */
+std::string why_no_room(const Run& run) {
   const espalier::ModelConfig config = espalier::read_config(run.dir);
   const double token_bytes =
       4.0 * config.num_layers * config.num_kv_heads * config.head_dim;  // K and V of 16 bits
   const double wanted = weight_bytes(run.dir) + token_bytes * 16 * run.pages() + 0.5e9;
   const double there = device_memory();
-  if (wanted <= there) return true;
+  if (wanted <= there) return "";
   char why[100];
   std::snprintf(
       why, sizeof why, "left out: wants %.1f GB, the device has %.1f", wanted / 1e9, there / 1e9);
-  Row row = first;
-  row.why = why;
-  std::printf("%s\n", line_of(row).c_str());
-  return false;
+  return why;
 }
 
 void measure(const Run& run) {
+  const auto began = Clock::now();
+  const std::vector<Row> rows = rows_of(run);
+  std::atomic<size_t> done = 0;
+  const auto print = [](const Row& row) {
+    std::printf("%s\n", line_of(row).c_str());
+    std::fflush(stdout);
+  };
+  const Watchdog watchdog(began + espalier_bench::watchdog_time(run.seconds), [&] {
+    for (size_t i = done; i < rows.size(); ++i) {
+      print(i == done ? espalier_bench::hung(rows[i]) : espalier_bench::behind_a_hang(rows[i]));
+    }
+  });
   espalier_context* ctx = espalier_test::create_context(0);
   if (ctx == nullptr) ok(ESPALIER_UNAVAILABLE);
-  const auto row_of = [&](int nodes) {
-    return Row{"model", run.name, {{"context", run.context}, {"nodes", nodes}}};
-  };
-  if (!fits(run, row_of(1))) return espalier_context_destroy(ctx);
+  if (const std::string why = why_no_room(run); !why.empty()) {
+    for (Row row : rows) {
+      row.why = why;
+      print(row);
+    }
+    return espalier_context_destroy(ctx);
+  }
   espalier_model* model = nullptr;
   ok(espalier_model_load(ctx, run.dir.c_str(), &model));
   espalier_model_info info{};
@@ -119,29 +149,35 @@ void measure(const Run& run) {
   const double parameters = static_cast<double>(info.num_parameters);
   const double multiplied = parameters - (info.tied_embeddings != 0 ? 0 : table);
   const double each = static_cast<double>(info.weight_bytes) / parameters;
-  const auto print = [&](Row row, double tokens, double keys, double seconds) {
-    row.bytes = multiplied * each + keys * static_cast<double>(info.kv_elements_per_token) * each;
-    row.flops = 2 * multiplied * tokens;
-    row.seconds = seconds;
-    std::printf("%s\n", line_of(row).c_str());
-    std::fflush(stdout);
+  const auto row = [&](double tokens, double keys, const std::function<double()>& seconds_of) {
+    Row next = rows[done];
+    if (seconds_since(began) > run.seconds) {
+      next.why = "left out: the time was over";
+    } else {
+      next.bytes =
+          multiplied * each + keys * static_cast<double>(info.kv_elements_per_token) * each;
+      next.flops = 2 * multiplied * tokens;
+      next.seconds = seconds_of();
+    }
+    print(next);
+    ++done;
   };
   const std::vector<int32_t> prompt(run.context, 1);
   int32_t seq = 0;
-  double seconds = 0;
-  for (int i = 0; i < 2; ++i) {  // the first one warms up
-    if (i > 0) ok(espalier_sequence_destroy(session, seq));
-    ok(espalier_sequence_create(session, &seq));
-    const auto start = Clock::now();
-    ok(espalier_session_prefill(session, seq, prompt.data(), run.context));
-    ok(espalier_synchronize(ctx));
-    seconds = seconds_since(start);
-  }
-  Row of_prompt{"model", run.name, {{"prompt", run.context}}};
-  of_prompt.more = {{"nodes", 0}, {"tokens", run.context}};
-  print(of_prompt, run.context, 0, seconds);
-  for (const int nodes : {1, 16, 64}) {
-    print(row_of(nodes), nodes, run.context, pass_seconds(session, seq, nodes, run.passes));
+  row(run.context, 0, [&] {
+    double seconds = 0;
+    for (int i = 0; i < 2; ++i) {  // the first one warms up
+      if (i > 0) ok(espalier_sequence_destroy(session, seq));
+      ok(espalier_sequence_create(session, &seq));
+      const auto start = Clock::now();
+      ok(espalier_session_prefill(session, seq, prompt.data(), run.context));
+      ok(espalier_synchronize(ctx));
+      seconds = seconds_since(start);
+    }
+    return seconds;
+  });
+  for (const int nodes : kTrees) {
+    row(nodes, run.context, [&] { return pass_seconds(session, seq, nodes, run.passes); });
   }
   espalier_session_destroy(session);
   espalier_model_destroy(model);
@@ -152,19 +188,21 @@ void measure(const Run& run) {
 
 int main(int argc, char** argv) {
   if (argc < 2 || argc % 2 != 0) {
-    std::fprintf(stderr, "usage: model_bench DIR [--context N] [--passes N]\n");
+    std::fprintf(stderr, "usage: model_bench DIR [--context N] [--passes N] [--seconds N]\n");
     return 2;
   }
   Run run;
   run.dir = argv[1];
   run.name = std::filesystem::absolute(run.dir).lexically_normal().filename().string();
   for (int i = 2; i + 1 < argc; i += 2) {
-    int* option = std::strcmp(argv[i], "--context") == 0  ? &run.context
-                  : std::strcmp(argv[i], "--passes") == 0 ? &run.passes
-                                                          : nullptr;
+    int* option = std::strcmp(argv[i], "--context") == 0   ? &run.context
+                  : std::strcmp(argv[i], "--passes") == 0  ? &run.passes
+                  : std::strcmp(argv[i], "--seconds") == 0 ? &run.seconds
+                                                           : nullptr;
     if (option == nullptr || std::atoi(argv[i + 1]) <= 0) {
       std::fprintf(
-          stderr, "model_bench: %s %s, expected --context or --passes and a number above 0\n",
+          stderr,
+          "model_bench: %s %s, expected --context, --passes or --seconds and a number above 0\n",
           argv[i], argv[i + 1]);
       return 2;
     }

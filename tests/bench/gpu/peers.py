@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """Times of the cases of a record by PyTorch on the GPU that is there; prints lines for the same record (record.h).
 
-  peers.py RECORD [--seconds N]     RECORD: what gpu_bench printed; N: no case begins behind that time, 600 without it
+  peers.py RECORD [--seconds N]     RECORD: what gpu_bench printed; N: no case begins behind that time, 600 without it, and
+                                    one at work is given up a second later
 
 torch.mm, scaled_dot_product_attention, flex_attention (compiled), torch.topk and a copy. Without PyTorch or a GPU it prints why. Inputs
 take turns, so that none is in a cache; times are medians of replayed graphs by events, after copies that keep the clocks up.
 """
+import contextlib
 import json
+import signal
 import sys
 import time
 
+BEGAN = time.monotonic()
 COLD_BYTES = 256 << 20
 REPEATS, LEAST_CALLS = 20, 20
 
@@ -163,18 +167,37 @@ PEERS = [
 ]
 
 
-def measure(device, cases, seconds):
-    end = time.monotonic() + seconds
+@contextlib.contextmanager
+def given_up(at):
+    """Raises in what takes longer, as a compiler may."""
+
+    def late(*_):
+        raise TimeoutError("did not end in its time")
+
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, max(at - time.monotonic(), 1e-3))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def measure(device, cases, end):
     for name, ops, calls_of in PEERS:
         for case in cases:
             if case["op"] not in ops:
                 continue
             entry = {"op": case["op"], "shape": case["shape"], "peer": name}
+            if case.get("window") or case.get("soft_cap"):
+                say(**entry, why="left out: these calls have no window and no cap")
+                continue
             if time.monotonic() > end:
                 say(**entry, why="left out: the time for peers was over")
                 continue
             try:
-                say(**entry, seconds=device.seconds(calls_of(device, case)))
+                with given_up(end + 1):
+                    seconds = device.seconds(calls_of(device, case))
+                say(**entry, seconds=seconds)
             except Exception as e:  # a peer that cannot is a line of the table, whatever it throws
                 say(**entry, why=f"{type(e).__name__}: {' '.join(str(e).split())[:150]}")
             if device.on_gpu:
@@ -194,7 +217,7 @@ def main(arguments):
     with open(arguments[0]) as record:
         cases = [case for case in map(json.loads, record) if "op" in case and "peer" not in case and "seconds" in case]
     with torch.inference_mode():
-        measure(Device(torch), cases, seconds)
+        measure(Device(torch), cases, BEGAN + seconds)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
+from unittest import mock
 
 import peers
 
@@ -48,13 +50,48 @@ class WithoutTorchOrGpu(unittest.TestCase):
             self.assertEqual((result.returncode, result.stdout), (1, ""), arguments)
 
 
+class Sleeper:
+    """A device whose first case takes as long as a compiler may."""
+    on_gpu = False
+    slept = 0
+
+    def seconds(self, calls):
+        self.slept += 1
+        if self.slept == 1:
+            time.sleep(100)
+        return 1e-3
+
+
+class OutOfTime(unittest.TestCase):
+    def test_a_window_or_a_cap_is_no_case_for_calls_without(self):
+        cases = [CASES[4] | {"window": 0, "soft_cap": 0}, CASES[4] | {"window": 9}, CASES[4] | {"soft_cap": 50}]
+        device = Sleeper()
+        device.slept = 1
+        with mock.patch.object(peers, "PEERS", [("them", ("tree_attention",), lambda device, case: [])]):
+            lines = said(lambda: peers.measure(device, cases, time.monotonic() + 100))
+        self.assertEqual(["seconds" in line for line in lines], [True, False, False])
+
+    def test_what_does_not_end_is_given_up_and_the_rest_is_named(self):
+        began = time.monotonic()
+        with mock.patch.object(peers, "PEERS", [("them", ("copy", "top_k"), lambda device, case: [])]):
+            lines = said(lambda: peers.measure(Sleeper(), CASES, began + 0.2))
+        self.assertLess(time.monotonic() - began, 50)
+        self.assertEqual([line["why"] for line in lines],
+                         ["TimeoutError: did not end in its time"] + ["left out: the time for peers was over"] * 2)
+        with mock.patch.object(peers, "PEERS", [("them", ("copy", "top_k"), lambda device, case: [])]):
+            sleeper = Sleeper()
+            sleeper.slept = 1
+            lines = said(lambda: peers.measure(sleeper, CASES, time.monotonic() + 100))
+        self.assertEqual([line.get("seconds") for line in lines], [1e-3] * 3)
+
+
 @unittest.skipIf(torch is None, "PyTorch is not installed")
 class OnTheCpu(unittest.TestCase):
     def setUp(self):
         self.device = peers.Device(torch, "cpu")
 
     def test_each_case_has_its_peers_and_a_refusal_is_a_line(self):
-        lines = said(lambda: peers.measure(self.device, CASES, 600))
+        lines = said(lambda: peers.measure(self.device, CASES, time.monotonic() + 600))
         got = {(line["op"], line["shape"], line["peer"]): line for line in lines}
         self.assertEqual(set(got), {
             ("copy", "KiB 4", "torch copy"), ("skinny_gemm", "o", "torch.mm"), ("top_k", "rows 2", "torch.topk"),
@@ -67,7 +104,7 @@ class OnTheCpu(unittest.TestCase):
                 self.assertGreater(line.get("seconds", 0), 0, line)
 
     def test_behind_its_time_a_case_is_left_out(self):
-        for line in said(lambda: peers.measure(self.device, CASES, -1)):
+        for line in said(lambda: peers.measure(self.device, CASES, time.monotonic() - 1)):
             self.assertEqual(line["why"], "left out: the time for peers was over")
 
     def test_a_node_sees_the_context_and_its_ancestors(self):

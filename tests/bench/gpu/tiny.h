@@ -25,12 +25,17 @@ inline Sizes tiny() {
       .before = {0, 50},
       .contexts = {{40, 1}, {70, 3}},
       .published = {64, 1},
+      .others =
+          {{.label = "pages of 32", .page_size = 32},
+           {.label = "heads of 128", .head_dim = 128},
+           {.label = "window", .window = 20},
+           {.label = "soft-cap", .soft_cap = 50}},
       .draws = {1, 3}};
 }
 
 /** Rows of tiny() on a backend, without peers. */
 constexpr size_t kTinyRows =
-    2 + 5 * 2 + 4 * 1 + 2 + 2 * 2 + 2 * 2 + 1 + 2 * 2 + 2 * 5 + 2 + 1 + 2 + 2 * 2 + 1 + 1;
+    2 + 5 * 2 + 4 * 1 + 2 + 2 * 2 + 2 * 2 + 1 + 4 * 2 + 2 * 2 + 2 * 5 + 2 + 1 + 2 + 2 * 2 + 1 + 1;
 
 inline Limits tiny_limits() {
   return {
