@@ -23,6 +23,7 @@ static_assert(kMostNodes <= INT32_MAX - kChunks * simt::kWarp);
 __global__ void __launch_bounds__(simt::kWarp) verify_kernel(
     const int32_t* tree_begin, const int32_t* token, const int32_t* parent, const int32_t* choice,
     int32_t* path, int32_t* accept_len) {
+  simt::wait_for_previous();
   const int first = tree_begin[simt::block()];
   const int tree_len = tree_begin[simt::block() + 1] - first;
   int node = 0, len = 0;
@@ -57,7 +58,8 @@ __global__ void __launch_bounds__(simt::kWarp) verify_kernel(
 }  // namespace
 
 void cuda_verify(const VerifyArgs& args, simt::Stream stream) {
-  const simt::Launch shape{.grid = {args.batch}, .threads = simt::kWarp, .stream = stream};
+  const simt::Launch shape{
+      .grid = {args.batch}, .threads = simt::kWarp, .stream = stream, .overlap = true};
   SIMT_LAUNCH(
       verify_kernel, shape, args.tree_begin, args.token, args.parent, args.choice, args.path,
       args.accept_len);

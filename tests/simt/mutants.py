@@ -87,6 +87,7 @@ MUTANTS = [
     ("gemm/cublaslt_gemm", "up of the first row", "products.up[row * products.num + col]", "products.up[col]"),
     ("gemm/cublaslt_gemm", "one row for each block", "row += simt::num_blocks_y()", "row += view.m"),
     ("gemm/cublaslt_gemm", "bf16 for all", "if (type == Type::kBf16)", "if (type != Type::kFp32)"),
+    ("sampling/verify", "previous kernel not awaited", "  simt::wait_for_previous();\n", ""),
     ("sampling/verify", "one tree too far", "tree_begin[simt::block() + 1] - first", "tree_begin[simt::block() + 1]"),
     ("sampling/verify", "last node dropped", "for (int tile = 0; tile < tree_len;", "for (int tile = 0; tile + 1 < tree_len;"),
     ("sampling/verify", "node past the tree", "i < tree_len ? token[first + i] : 0", "token[first + i]"),
