@@ -6,6 +6,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalLong;
 import java.util.stream.IntStream;
 import org.espalier.DraftTree;
 import org.espalier.Model;
@@ -39,11 +40,14 @@ import picocli.CommandLine.Spec;
       "",
       "surplus     nats: cross entropy of a head that sees the tokens alone, less that of one",
       "            that sees the state too; both are trained on three of four texts and",
-      "            measured on the fourth. low and high: 95 %% by bootstrap over texts",
+      "            measured on the fourth. low and high: 95 %% by bootstrap over texts,",
+      "            error: the standard error, likewise; half: learned from half of the texts",
       "agreement   how often the head's best token is the text's",
       "acceptance  what speculative sampling from the head accepts at least, 1 - sqrt(KL / 2)",
       "",
-      "Few texts give heads that know little: compare rows, not single numbers."
+      "An interval that is not above 0 says nothing: no surplus is below 0, but a head that",
+      "reads the state has more to learn. What it lost is judged by half and by surplus; of",
+      "that, about how many tokens would be enough."
     })
 @SuppressWarnings("NullAway.Init") // picocli fills the fields
 final class AnalyzeCommand implements Runnable {
@@ -271,6 +275,8 @@ final class AnalyzeCommand implements Runnable {
             "blind",
             "draft",
             "surplus",
+            "error",
+            "half",
             "low",
             "high",
             "agreement",
@@ -285,6 +291,8 @@ final class AnalyzeCommand implements Runnable {
           Units.fixed(term.blindCrossEntropy(), 3),
           Units.fixed(term.draftCrossEntropy(), 3),
           Units.fixed(term.surplus(), 3),
+          Units.fixed(term.standardError(), 3),
+          Units.fixed(term.halfSurplus(), 3),
           Units.fixed(term.low(), 3),
           Units.fixed(term.high(), 3),
           Units.fixed(term.agreement(), 3),
@@ -293,7 +301,22 @@ final class AnalyzeCommand implements Runnable {
           Units.fixed(term.draftEntropy(), 3));
     }
     output.out().print(table);
+    rows.stream()
+        .filter(row -> !row.term().isFound())
+        .forEach(row -> output.out().println(tooFew(row)));
     output.out().flush();
+  }
+
+  private static String tooFew(Row row) {
+    OptionalLong needed = row.term().tokensNeeded();
+    return "layer %d, offset %d: too few texts to say anything: %d tokens, %s"
+        .formatted(
+            row.layer(),
+            row.term().offset(),
+            row.term().tokens(),
+            needed.isPresent()
+                ? "about " + needed.getAsLong() + " needed"
+                : "and nothing says that more would show a surplus");
   }
 
   private static Map<String, Object> json(Row row) {
@@ -304,8 +327,14 @@ final class AnalyzeCommand implements Runnable {
     json.put("blind_cross_entropy", term.blindCrossEntropy());
     json.put("draft_cross_entropy", term.draftCrossEntropy());
     json.put("surplus", term.surplus());
+    json.put("standard_error", term.standardError());
+    json.put("half_surplus", term.halfSurplus());
     json.put("low", term.low());
     json.put("high", term.high());
+    json.put("found", term.isFound());
+    json.put("tokens", term.tokens());
+    OptionalLong needed = term.tokensNeeded();
+    json.put("tokens_needed", needed.isPresent() ? needed.getAsLong() : null);
     json.put("agreement", term.agreement());
     json.put("acceptance_bound", term.acceptanceBound());
     json.put("target_entropy", term.targetEntropy());

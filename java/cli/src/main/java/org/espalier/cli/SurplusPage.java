@@ -57,13 +57,22 @@ final class SurplusPage {
     return """
     <!DOCTYPE html>
     <html lang="en"><head><meta charset="utf-8"><title>Information surplus</title>
-    <style>body{font:14px sans-serif;margin:2em}svg text{font:12px sans-serif}</style></head><body>
+    <meta name="viewport" content="width=device-width">
+    <style>
+      :root { color-scheme: light dark; --ink: #1f2328; --paper: #ffffff; }
+      @media (prefers-color-scheme: dark) {
+        :root { --ink: #e6edf3; --paper: #161b22; }
+        .offset { filter: brightness(1.7); }
+      }
+      body { font: 14px sans-serif; color: var(--ink); background: var(--paper); max-width: 700px; margin: 2em auto; padding: 0 1em; overflow-wrap: anywhere; }
+      svg { max-width: 100%%; height: auto; } svg text { font: 12px sans-serif; } svg > text { fill: var(--ink); }
+    </style></head><body>
     <h1>Information surplus by layer</h1>
     <p>%s</p>
     <svg viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-label="Surplus by layer">
     %s</svg>
     <p>Nats that a state says about the token so many behind the next one, beyond what the tokens between say.
-    Bars: 95 %% by bootstrap over texts.</p>
+    Bars: 95 %% by bootstrap over texts; dashed when not above 0: too few texts to say anything.</p>
     </body></html>
     """
         .formatted(escaped(about), WIDTH, HEIGHT, WIDTH, HEIGHT, svg);
@@ -71,16 +80,17 @@ final class SurplusPage {
 
   private void plot(StringBuilder svg, int offset, Map<Integer, Term> byLayer) {
     String colour = COLOURS[(offset - 1) % COLOURS.length];
+    svg.append("<g class=\"offset\" fill=\"" + colour + "\">\n");
     StringBuilder points = new StringBuilder();
     byLayer.forEach(
         (layer, term) -> {
           points.append(at(x(layer))).append(',').append(at(y(term.surplus()))).append(' ');
-          line(svg, colour, x(layer), y(term.low()), x(layer), y(term.high()));
+          String stroke = term.isFound() ? colour : colour + "\" stroke-dasharray=\"2 3";
+          line(svg, stroke, x(layer), y(term.low()), x(layer), y(term.high()));
         });
     svg.append("<polyline fill=\"none\" stroke-width=\"2\" stroke=\"" + colour + "\" points=\"")
         .append(points.toString().strip())
         .append("\"/>\n");
-    svg.append("<g fill=\"" + colour + "\">");
     label(svg, "start", WIDTH - MARGIN + 4, MARGIN + 16.0 * offset, "k = " + offset);
     svg.append("</g>\n");
   }

@@ -360,6 +360,12 @@ final class CommandsTest {
           .isEqualTo(
               row.get("blind_cross_entropy").asDouble()
                   - row.get("draft_cross_entropy").asDouble());
+      assertThat(row.get("standard_error").asDouble()).isPositive();
+      assertThat(row.get("half_surplus")).isNotEqualTo(row.get("surplus"));
+      assertThat(row.get("found").asBoolean()).isEqualTo(row.get("low").asDouble() > 0);
+      assertThat(row.get("tokens").asInt())
+          .as("places of 8 texts of 48 tokens")
+          .isEqualTo(8 * (47 - row.get("offset").asInt()));
       assertThat(row.get("agreement").asDouble()).isBetween(0.0, 1.0);
       assertThat(row.get("target_entropy").asDouble()).isPositive();
     }
@@ -376,6 +382,20 @@ final class CommandsTest {
       least = Math.min(least, row.get("low").asDouble());
     }
     assertThat(html).contains(">" + Units.fixed(least, 2) + "<");
+    // What is not found is said to be so, in a line of its own.
+    String table = Run.of(Arrays.copyOf(command, command.length - 1)).out();
+    int unsaid = 0;
+    for (JsonNode row : rows) {
+      String line =
+          "layer %d, offset %d: too few texts to say anything: %d tokens, "
+              .formatted(
+                  row.get("layer").asInt(), row.get("offset").asInt(), row.get("tokens").asInt());
+      JsonNode needed = row.get("tokens_needed");
+      String rest = needed.isNull() ? "and nothing says" : "about " + needed.asLong() + " needed";
+      assertThat(table.contains(line + rest)).isNotEqualTo(row.get("found").asBoolean());
+      unsaid += row.get("found").asBoolean() ? 0 : 1;
+    }
+    assertThat(unsaid).as("terms that 8 texts do not show").isPositive();
     // The heads of an offset differ in the state alone; without it they are one head.
     assertThat(rows.get(0).get("blind_cross_entropy"))
         .isEqualTo(rows.get(2).get("blind_cross_entropy"));

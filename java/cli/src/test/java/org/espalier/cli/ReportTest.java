@@ -18,6 +18,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import javax.imageio.ImageIO;
+import org.espalier.analyze.InformationSurplus.Term;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -190,6 +191,41 @@ class ReportTest {
       assertThat(looks).hasSize(12);
     } finally {
       Files.delete(copy);
+    }
+  }
+
+  private static Term term(int offset, double surplus, double low) {
+    return new Term(offset, surplus, 0, 0, 0.1, low, surplus + 0.2, 1000, 0, 0, 0, 0);
+  }
+
+  /** The page of {@code analyze --report} in the window of a phone, by day and by night. */
+  @Test
+  void theSurplusFitsNarrowAndDarkWindows() throws Exception {
+    SurplusPage surplus = new SurplusPage("/home/somebody/" + "a-long-name-".repeat(12));
+    for (int layer = 0; layer <= 8; layer++) {
+      surplus.add(layer, term(1, 0.3, 0.1));
+      surplus.add(layer, term(2, -0.1, -0.3));
+    }
+    String measure =
+        """
+        <script>
+        const ink = getComputedStyle(document.querySelector('svg > text')).fill;
+        const paper = getComputedStyle(document.body).backgroundColor;
+        document.title = `wide ${document.documentElement.scrollWidth > innerWidth}, ${ink} on ${paper}`;
+        </script>
+        </body>""";
+    Path file = Files.createTempFile("surplus", ".html");
+    Files.writeString(file, surplus.html().replace("</body>", measure));
+    String uri = file.toUri().toString();
+    try {
+      String day = chromium("--window-size=390,800", "--dump-dom", uri);
+      assertThat(day).contains("<title>wide false, rgb(31, 35, 40) on rgb(255, 255, 255)</title>");
+      assertThat(count(day, "stroke-dasharray")).as("terms that are not found").isEqualTo(9);
+      String night = "--blink-settings=preferredColorScheme=0";
+      assertThat(chromium(night, "--window-size=390,800", "--dump-dom", uri))
+          .contains("<title>wide false, rgb(230, 237, 243) on rgb(22, 27, 34)</title>");
+    } finally {
+      Files.delete(file);
     }
   }
 

@@ -4,7 +4,9 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
+import java.util.OptionalLong;
 import java.util.Random;
+import java.util.stream.IntStream;
 
 /**
  * How much a hidden state knows about the tokens behind the next one: what a draft head that reads
@@ -14,7 +16,8 @@ import java.util.Random;
  * Each term is estimated as CE_blind(k) - CE_draft(k), in nats: the held-out cross entropy of two
  * heads of the same size, one of which has the state. It is a difference of plug-in estimates, a
  * lower bound only where the blind head is the best possible, so it comes with a bootstrap interval
- * over texts.
+ * over texts. No term is below 0, but an estimate may be: the head that reads the state has more to
+ * learn. So each is made from half of the texts as well, which tells how much is lost to that.
  *
  * <p>Source: the information-surplus diagnostic of "A Markov Categorical Framework for Language
  * Modeling". What we changed: the heads are low-rank linear ones, trained here on the given texts.
@@ -76,8 +79,11 @@ public final class InformationSurplus {
    * @param offset k: tokens between the one that the state predicts and this one, from 1
    * @param blindCrossEntropy nats, of the head without the state
    * @param draftCrossEntropy nats, of the head with it
-   * @param low lower end of the 95 % bootstrap interval of their difference
+   * @param halfSurplus their difference when the heads learn from half of the texts
+   * @param standardError of the difference, by bootstrap over the held-out texts
+   * @param low lower end of the 95 % bootstrap interval of the difference
    * @param high upper end
+   * @param tokens places in all texts, learned from and held out
    * @param targetEntropy mean entropy of the target's own laws at these places, nats
    * @param draftEntropy of the draft head's
    * @param divergence mean KL divergence of the draft head's law from the target's, nats
@@ -87,8 +93,11 @@ public final class InformationSurplus {
       int offset,
       double blindCrossEntropy,
       double draftCrossEntropy,
+      double halfSurplus,
+      double standardError,
       double low,
       double high,
+      long tokens,
       double targetEntropy,
       double draftEntropy,
       double divergence,
@@ -96,6 +105,28 @@ public final class InformationSurplus {
     /** Estimate of I(H; W_k | W_0 .. W_{k-1}), nats. */
     public double surplus() {
       return blindCrossEntropy - draftCrossEntropy;
+    }
+
+    /** Whether the texts are enough to say that there is a surplus: the interval is above 0. */
+    public boolean isFound() {
+      return low > 0;
+    }
+
+    /**
+     * About how many tokens of such texts would be enough, 2 digits; empty when these are, and when
+     * nothing says that more would be. Both what heads lose by learning from n tokens only and the
+     * standard error are taken to go as 1 / sqrt(n); the second half of the texts shows the former.
+     */
+    public OptionalLong tokensNeeded() {
+      double lost = Math.max(0, (surplus() - halfSurplus) / (Math.sqrt(2) - 1));
+      double limit = surplus() + lost;
+      if (isFound() || limit <= 0) {
+        return OptionalLong.empty();
+      }
+      double ratio = (lost + 1.96 * standardError) / limit;
+      double needed = tokens * Math.max(1, ratio * ratio);
+      double digit = Math.pow(10, Math.floor(Math.log10(needed)) - 1);
+      return OptionalLong.of((long) (Math.ceil(needed / digit) * digit));
     }
 
     /** Least mean acceptance of speculative sampling from this head: 1 - sqrt(KL / 2), Pinsker. */
@@ -132,10 +163,12 @@ public final class InformationSurplus {
   public static final class Blind {
     private final int offset;
     private final List<List<Place>> places;
+    private final List<List<Place>> halfPlaces;
 
-    private Blind(int offset, List<List<Place>> places) {
+    private Blind(int offset, List<List<Place>> places, List<List<Place>> halfPlaces) {
       this.offset = offset;
       this.places = places;
+      this.halfPlaces = halfPlaces;
     }
   }
 
@@ -149,7 +182,8 @@ public final class InformationSurplus {
     if (offset < 1) {
       throw new IllegalArgumentException("offset = " + offset + ", expected at least 1");
     }
-    return new Blind(offset, measure(offset, 0, train, heldOut));
+    return new Blind(
+        offset, measure(offset, 0, train, heldOut), measure(offset, 0, half(train), heldOut));
   }
 
   /** The term of one offset, see {@link #term(Blind, List, List)}. */
@@ -174,24 +208,41 @@ public final class InformationSurplus {
             .orElseThrow(
                 () ->
                     new IllegalArgumentException("texts to learn from = 0 tokens, expected some"));
-    List<List<Place>> blind = ofTokens.places;
-    List<List<Place>> draft = measure(offset, hidden, normalised(train), normalised(heldOut));
+    List<Text> learned = normalised(train);
+    List<Text> asked = normalised(heldOut);
+    List<List<Place>> draft = measure(offset, hidden, learned, asked);
     List<Place> all = draft.stream().flatMap(List::stream).toList();
     if (all.isEmpty()) {
       throw new IllegalArgumentException(
           "held-out texts are shorter than " + (offset + 2) + " tokens, expected a longer one");
     }
-    double[] interval = interval(blind, draft);
+    double[] means = resampledMeans(ofTokens.places, draft);
+    List<List<Place>> half = measure(offset, hidden, half(learned), asked);
     return new Term(
         offset,
-        blind.stream().flatMap(List::stream).mapToDouble(Place::crossEntropy).average().orElse(0),
-        all.stream().mapToDouble(Place::crossEntropy).average().orElse(0),
-        interval[0],
-        interval[1],
+        crossEntropy(ofTokens.places),
+        crossEntropy(draft),
+        crossEntropy(ofTokens.halfPlaces) - crossEntropy(half),
+        deviation(means),
+        means[RESAMPLES / 40],
+        means[RESAMPLES - 1 - RESAMPLES / 40],
+        places(offset, train).size() + (long) all.size(),
         all.stream().mapToDouble(Place::targetEntropy).average().orElse(0),
         all.stream().mapToDouble(Place::entropy).average().orElse(0),
         all.stream().mapToDouble(Place::divergence).average().orElse(0),
         all.stream().filter(Place::agrees).count() / (double) all.size());
+  }
+
+  private static List<Text> half(List<Text> texts) {
+    return IntStream.range(0, texts.size()).filter(i -> i % 2 == 0).mapToObj(texts::get).toList();
+  }
+
+  private static double crossEntropy(List<List<Place>> places) {
+    return places.stream()
+        .flatMap(List::stream)
+        .mapToDouble(Place::crossEntropy)
+        .average()
+        .orElse(0);
   }
 
   /** Trains a head and measures it; for each held-out text its places. */
@@ -290,8 +341,8 @@ public final class InformationSurplus {
     return entropy;
   }
 
-  /** 95 % of the mean difference when texts are drawn with replacement. */
-  private double[] interval(List<List<Place>> blind, List<List<Place>> draft) {
+  /** Mean differences when texts are drawn with replacement, ascending. */
+  private double[] resampledMeans(List<List<Place>> blind, List<List<Place>> draft) {
     Random random = new Random(options.seed());
     double[] means = new double[RESAMPLES];
     for (int s = 0; s < RESAMPLES; s++) {
@@ -307,6 +358,12 @@ public final class InformationSurplus {
       means[s] = count == 0 ? 0 : sum / count;
     }
     Arrays.sort(means);
-    return new double[] {means[RESAMPLES / 40], means[RESAMPLES - 1 - RESAMPLES / 40]};
+    return means;
+  }
+
+  private static double deviation(double[] values) {
+    double mean = Arrays.stream(values).average().orElse(0);
+    double squares = Arrays.stream(values).map(v -> (v - mean) * (v - mean)).sum();
+    return Math.sqrt(squares / (values.length - 1));
   }
 }

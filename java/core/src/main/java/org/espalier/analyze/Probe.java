@@ -54,7 +54,7 @@ final class Probe {
     this.rank = rank;
     this.stateRate = RATE / (float) Math.sqrt(Math.max(1, hidden));
     Random random = new Random(seed);
-    p = normal(rank * hidden, random, 1 / Math.sqrt(Math.max(1, hidden)));
+    p = new float[rank * hidden]; // not by chance: a state that says nothing would be noise in z
     e = normal(offsets * classes * rank, random, 0.1);
     u = normal(classes * rank, random, 1 / Math.sqrt(rank));
     c = new float[classes];

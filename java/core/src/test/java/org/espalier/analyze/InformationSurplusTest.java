@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 import static org.assertj.core.api.Assertions.within;
 
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.function.IntUnaryOperator;
@@ -68,8 +69,93 @@ class InformationSurplusTest {
         surplus.term(1, texts(4000, 5, h -> h & 1, chance), texts(1000, 6, h -> h & 1, chance));
     assertThat(term.divergence()).isBetween(0.0, 0.02);
     assertThat(term.acceptanceBound()).isCloseTo(1, within(0.1));
-    assertThat(new InformationSurplus.Term(1, 0, 0, 0, 0, 0, 0, 0.18, 0).acceptanceBound())
+    assertThat(new InformationSurplus.Term(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.18, 0).acceptanceBound())
         .isCloseTo(0.70, within(1e-9));
+  }
+
+  /** Texts whose state is noise: nothing to be found in it, and little to be lost. */
+  private static List<InformationSurplus.Text> noise(int count, int length, long seed) {
+    Random random = new Random(seed);
+    List<InformationSurplus.Text> texts = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      int[] token = random.ints(length, 0, 2).toArray();
+      float[][] state = new float[length][128];
+      float[][] law = new float[length][];
+      for (int t = 0; t < length; t++) {
+        for (int j = 0; j < 128; j++) {
+          state[t][j] = (float) random.nextGaussian();
+        }
+        law[t] = new float[] {0.5f, 0.5f};
+      }
+      texts.add(new InformationSurplus.Text(token, state, law));
+    }
+    return texts;
+  }
+
+  @Test
+  void noiseIsNoSurplus() {
+    InformationSurplus one = new InformationSurplus(2, new InformationSurplus.Options(4, 1, 7));
+    double sum = 0;
+    for (int seed = 0; seed < 8; seed++) {
+      InformationSurplus.Term term = one.term(1, noise(10, 30, seed), noise(20, 60, 100 + seed));
+      assertThat(term.isFound()).as("seed %d: from %f", seed, term.low()).isFalse();
+      sum += term.surplus();
+    }
+    assertThat(sum / 8).as("what is lost to noise").isBetween(-0.05, 0.01);
+  }
+
+  /** Texts of two bits; the first state says the second one, in one text of five wrongly. */
+  private static List<InformationSurplus.Text> dim(int count, long seed) {
+    Random random = new Random(seed);
+    List<InformationSurplus.Text> texts = noise(count, 3, seed);
+    for (InformationSurplus.Text text : texts) {
+      boolean right = random.nextInt(5) > 0;
+      text.state()[0][0] = (text.token()[2] == 1) == right ? 8 : -8;
+    }
+    return texts;
+  }
+
+  /** Few texts say that they are too few, and how many would do; so many do. */
+  @Test
+  void tooFewTextsSayHowManyAreNeeded() {
+    double truth = LN_2 + 0.2 * Math.log(0.2) + 0.8 * Math.log(0.8);
+    InformationSurplus one = new InformationSurplus(2, new InformationSurplus.Options(4, 1, 7));
+    long[] needed = new long[5];
+    int found = 0;
+    for (int seed = 0; seed < 5; seed++) {
+      InformationSurplus.Term few = one.term(1, dim(30, seed), dim(15, 100 + seed));
+      assertThat(few.tokens()).isEqualTo(45);
+      assertThat(few.halfSurplus()).isNotEqualTo(few.surplus());
+      found += few.isFound() ? 1 : 0;
+      needed[seed] = few.tokensNeeded().orElse(0);
+      InformationSurplus.Term many = one.term(1, dim(600, seed), dim(300, 100 + seed));
+      assertThat(many.isFound()).as("seed %d: %s", seed, many).isTrue();
+      assertThat(many.tokensNeeded()).isEmpty();
+      assertThat(many.surplus())
+          .as("seed %d: %s", seed, many)
+          .isBetween(truth - 4 * many.standardError(), truth + 4 * many.standardError());
+    }
+    assertThat(found).as("found in 45 places").isLessThan(2);
+    Arrays.sort(needed); // each is a guess
+    assertThat(needed[2]).as("median").isBetween(46L, 900L);
+  }
+
+  private static InformationSurplus.Term term(
+      double surplus, double half, double error, double low, long tokens) {
+    return new InformationSurplus.Term(1, surplus, 0, half, error, low, 1, tokens, 0, 0, 0, 0);
+  }
+
+  /** Half of what is lost to few texts goes with four times as many. */
+  @Test
+  void tokensNeededFollowTheSquareRoot() {
+    double gain = Math.sqrt(2) - 1; // of the second half, when 1 is lost to n tokens
+    assertThat(term(-0.5, -0.5 - gain, 0, -0.6, 1000).tokensNeeded()).hasValue(4000);
+    assertThat(term(0.1, 0.1, 0.1, -0.1, 1000).tokensNeeded()).hasValue(3900); // 1.96^2
+    assertThat(term(0.1, 0.2, 0.1, -0.1, 1000).tokensNeeded()).hasValue(3900);
+    assertThat(term(0.1, 0.1, 0.04, -0.01, 1000).tokensNeeded()).hasValue(1000);
+    assertThat(term(0.1, 0.05, 0.01, 0.08, 1000).tokensNeeded()).isEmpty();
+    assertThat(term(-0.5, -0.6, 0.1, -0.7, 1000).tokensNeeded()).isEmpty();
+    assertThat(term(-0.5, -0.4, 0.1, -0.7, 1000).tokensNeeded()).isEmpty();
   }
 
   @Test
