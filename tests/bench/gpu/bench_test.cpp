@@ -561,6 +561,13 @@ TEST(a_whole_run_has_the_shapes_of_the_8b_model) {
   CHECK(
       line_of(wants("tree_attention", "soft-cap" + at_8k + "16"))
           .find("\"page_size\": 16, \"window\": 0, \"soft_cap\": 50,") != std::string::npos);
+  for (const char* rows : {"65", "256", "2048"}) {
+    for (const char* kind : {"", "as a tree, "}) {
+      for (const char* before : {"0", "8192", "32768"}) {
+        wants("prefill_attention", std::string(kind) + "before " + before + ", rows " + rows);
+      }
+    }
+  }
   wants("verify_sampling", "point mass, nodes 64, vocab 128256, accepted 0");
   wants("draft_head", "rows 1, vocab 32000, hidden 4096, k 10");
   wants("commit_kv", "moves 8, layers 32");

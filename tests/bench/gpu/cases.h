@@ -55,7 +55,7 @@ inline Sizes llama_8b(bool quick) {
       .rows = {1, 2, 4, 8, 16, 32, 64},
       .prompts = {256, 512, 2048},
       .nodes = {1, 8, 16, 64},
-      .before = {0, 8192},
+      .before = {0, 8192, 32768},
       .contexts = {},
       .published = {8192, 1},
       .others =
@@ -71,6 +71,7 @@ inline Sizes llama_8b(bool quick) {
     s.others.clear();
     s.rows = {1, 16, 64};
     s.prompts = {512};
+    s.before = {0, 8192};
     s.nodes = {1, 16, 64};
     s.contexts = {{1024, 1}, {8192, 1}, {32768, 1}, {8192, 16}};
     s.draws = {1, 64};
@@ -184,6 +185,7 @@ class Cases {
     verify_sampling("point mass", ESPALIER_POINT_MASS);
     verify_sampling("without replacement", ESPALIER_WITHOUT_REPLACEMENT);
     draft_head(10);
+    for (const int before : s_.before) prefill_attention(before, kFewRows);
     for (const int rows : s_.prompts) {
       for (const int before : s_.before) prefill_attention(before, rows);
     }
@@ -240,6 +242,9 @@ class Cases {
 
  private:
   enum class Layer { kPlain, kGated, kTable };  // kTable: embeddings too
+
+  static constexpr int kFewRows =
+      65;  // the fewest that are a prompt's for the kernels: do they fill the card?
 
   /** What a sampling has besides its defaults. */
   struct Sampling {

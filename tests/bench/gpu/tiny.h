@@ -34,8 +34,8 @@ inline Sizes tiny() {
 }
 
 /** Rows of tiny() on a backend, without peers. */
-constexpr size_t kTinyRows =
-    2 + 5 * 2 + 4 * 1 + 2 + 2 * 2 + 2 * 2 + 1 + 4 * 2 + 2 * 2 + 2 * 5 + 2 + 1 + 2 + 2 * 2 + 1 + 1;
+constexpr size_t kTinyRows = 2 + 5 * 2 + 4 * 1 + 2 + 2 * 2 + 2 * 2 + 1 + 4 * 2 + 2 * 2 + 2 * 5 + 2 +
+                             1 + 2 + 2 * 2 + 1 + 1 + 4;
 
 inline Limits tiny_limits() {
   return {
