@@ -3,7 +3,9 @@
 product of a warpgroup.
 
   nvcc_report.py [ccache] nvcc ... -Xptxas -v ... -o X.o      as a compiler launcher: writes X.o.kernels
-  nvcc_report.py --table FOLDER                               prints every X.o.kernels below FOLDER as one table
+  nvcc_report.py --table FOLDER [SOURCES ARCHITECTURES]       prints every X.o.kernels below FOLDER as one table, and fails when a
+                                                              kernel of the .cu files below SOURCES is missing for one of
+                                                              "80-real 90a-real" or spills
 
 A line of X.o.kernels: architecture, registers, bytes of shared memory, bytes of stack, bytes of spills, kernel.
 A spilled register is memory traffic that no bound of a kernel counts; a kernel that needs more registers than there
@@ -64,15 +66,32 @@ def compile_and_check(command: list[str]) -> int:
     return 1 if spilled or serialized else 0
 
 
-def table(folder: str) -> int:
+def named_kernels(sources: str) -> set[str]:
+    """Those that the sources define."""
+    return {name for file in pathlib.Path(sources).rglob("*.cu")
+            for name in re.findall(r"__global__.*?\b(\w+_kernel)\s*\(", file.read_text(), re.S)}
+
+
+def missing(rows: list[tuple], sources: str, architectures: str) -> list[str]:
+    """Kernels of the sources of which nobody has said, for an architecture, that they spill nothing."""
+    sound = {(row[0], row[5].split("<")[0].split("(")[0]) for row in rows if row[4] == "0"}
+    wanted = [f"sm_{entry.removesuffix('-real').removesuffix('-virtual')}" for entry in architectures.split()]
+    return [f"{name} for {arch}" for name in sorted(named_kernels(sources)) for arch in wanted if (arch, name) not in sound]
+
+
+def table(folder: str, sources: str = "", architectures: str = "") -> int:
     rows = sorted({tuple(line.rstrip("\n").split("\t")) for file in pathlib.Path(folder).rglob("*.kernels")
                    for line in open(file)}, key=lambda row: (row[5], row[0]))
     print(f"{'kernel':<70} {'arch':>8} {'registers':>9} {'shared':>7} {'stack':>6} {'spills':>6}")
     for arch, registers, shared, stack, spills, name in rows:
         print(f"{name:<70} {arch:>8} {registers:>9} {shared:>7} {stack:>6} {spills:>6}")
-    print(f"{len(rows)} kernels, {sum(row[4] != '0' for row in rows)} with spills")
-    return 0
+    lacks = missing(rows, sources, architectures) if sources else []
+    for kernel in lacks:
+        print(f"no word of {kernel}, expected one of no spills", file=sys.stderr)
+    named = f", all {len(named_kernels(sources))} named ones for {architectures} among them" if sources and not lacks else ""
+    print(f"{len(rows)} kernels, {sum(row[4] != '0' for row in rows)} with spills{named}")
+    return 1 if lacks else 0
 
 
 if __name__ == "__main__":
-    sys.exit(table(sys.argv[2]) if sys.argv[1:2] == ["--table"] else compile_and_check(sys.argv[1:]))
+    sys.exit(table(*sys.argv[2:]) if sys.argv[1:2] == ["--table"] else compile_and_check(sys.argv[1:]))
