@@ -83,6 +83,10 @@ public final class Model implements AutoCloseable {
 
   /** An embedded model when {@code nameOrDir} is the name of one, otherwise the folder. */
   public static Model open(String nameOrDir, ModelOptions options) {
+    if (nameOrDir.isBlank()) {
+      throw new IllegalArgumentException(
+          "model = \"" + nameOrDir + "\", expected a model folder or the name of a bundled model");
+    }
     return EmbeddedModels.isName(nameOrDir)
         ? embedded(nameOrDir, options)
         : load(Path.of(nameOrDir), options);

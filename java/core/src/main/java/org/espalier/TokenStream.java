@@ -127,7 +127,10 @@ public final class TokenStream implements Iterator<TokenChunk>, AutoCloseable {
     return new TokenPublisher(this, executor);
   }
 
-  /** Cancels, and frees the native memory once a step that is under way is through. */
+  /**
+   * Cancels, and frees the native memory once a step that is under way is through. A chunk that
+   * {@link #hasNext} has promised is there still.
+   */
   @Override
   public void close() {
     cancel();

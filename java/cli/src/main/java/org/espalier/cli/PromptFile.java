@@ -78,6 +78,6 @@ final class PromptFile {
     if (!value.isTextual()) {
       throw new BadInputException(where + ": \"" + key + "\" = " + value + ", expected a string");
     }
-    return value.textValue();
+    return TextInput.characters(where + ": \"" + key + '"', value.textValue());
   }
 }

@@ -28,6 +28,22 @@ final class TextInput {
     return text;
   }
 
+  /** Text that JSON may spell as halves of a character; one without its other half is refused. */
+  static String characters(String what, String text) {
+    for (int i = 0; i < text.length(); i++) {
+      if (Character.isHighSurrogate(text.charAt(i))
+          && i + 1 < text.length()
+          && Character.isLowSurrogate(text.charAt(i + 1))) {
+        i++;
+      } else if (Character.isSurrogate(text.charAt(i))) {
+        throw new BadInputException(
+            "%s has \\u%04x alone, expected a pair of surrogates"
+                .formatted(what, (int) text.charAt(i)));
+      }
+    }
+    return text;
+  }
+
   static String read(Path file) {
     if (Files.isDirectory(file)) {
       throw new BadInputException(file + " is a folder, expected a file");

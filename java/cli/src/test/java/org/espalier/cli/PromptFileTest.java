@@ -19,9 +19,10 @@ final class PromptFileTest {
 
   @Test
   void readsPromptsInOrderAndSkipsBlankLines() throws IOException {
-    Path file = write(GOOD + "\n{\"prompt\": \"ü\\n\", \"id\": \"b\"}");
+    Path file = write(GOOD + "\n{\"prompt\": \"ü\\ud83d\\ude00\\n\", \"id\": \"b\"}");
     assertThat(PromptFile.read(file))
-        .containsExactly(new PromptFile.Prompt("a", "int x"), new PromptFile.Prompt("b", "ü\n"));
+        .containsExactly(
+            new PromptFile.Prompt("a", "int x"), new PromptFile.Prompt("b", "ü\ud83d\ude00\n"));
   }
 
   @ParameterizedTest(name = "{0}")
@@ -36,6 +37,9 @@ final class PromptFileTest {
         "{\"id\": \"b\"}            | \"prompt\" is missing",
         "{\"id\": 7, \"prompt\": \"p\"} | \"id\" = 7, expected a string",
         "{\"id\": \"b\", \"prompt\": \"\"} | prompt is empty",
+        "{\"id\": \"b\", \"prompt\": \"x\\ud83d\"} | \"prompt\" has \\ud83d alone, expected a pair",
+        "{\"id\": \"b\", \"prompt\": \"\\ude00\\ud83d\"} | \"prompt\" has \\ude00 alone",
+        "{\"id\": \"\\ud83dx\", \"prompt\": \"p\"} | \"id\" has \\ud83d alone",
         "{\"id\": \"a\", \"prompt\": \"p\"} | id = a, expected one not used before",
       })
   void namesTheLineThatBreaksARule(String line, String message) throws IOException {

@@ -58,6 +58,9 @@ final class LayerSetFile {
     } catch (IOException e) {
       throw new UncheckedIOException(file + " cannot be read: " + e, e);
     }
+    if (bytes.length == 0) {
+      return damaged(file, "is empty"); // nothing of anybody's is lost
+    }
     String text = new String(bytes, StandardCharsets.UTF_8);
     if (!text.stripLeading().startsWith("{") || !text.contains('"' + MAGIC + '"')) {
       throw new IllegalArgumentException(file + " is not a layer set, expected one");

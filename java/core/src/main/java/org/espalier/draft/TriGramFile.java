@@ -113,6 +113,7 @@ public final class TriGramFile {
     } catch (IOException e) {
       throw new UncheckedIOException(file + " cannot be read: " + e, e);
     }
+    require(bytes.length > 0, file, "size", 0, "a whole header"); // nothing of anybody's is lost
     if (bytes.length < MAGIC.length || !Arrays.equals(bytes, 0, 8, MAGIC, 0, 8)) {
       throw new IllegalArgumentException(file + " is not a tri-gram table, expected one");
     }

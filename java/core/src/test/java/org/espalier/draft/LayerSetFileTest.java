@@ -45,7 +45,8 @@ class LayerSetFileTest {
         "{\"espalier_layer_set\":1,\"layers\":6,\"attention\":[1],\"mlp\":2}",
         "{\"espalier_layer_set\":1,\"layers\":6,\"attention\":[1.5],\"mlp\":[2]}",
         "{\"espalier_layer_set\":1,\"attention\":[1],\"mlp\":[2]}",
-        "{\"espalier_layer_set\""
+        "{\"espalier_layer_set\"",
+        ""
       })
   void damagedFileIsBegunAnew(String text) throws IOException {
     Files.writeString(file, text);

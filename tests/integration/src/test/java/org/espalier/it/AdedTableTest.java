@@ -23,6 +23,8 @@ import org.espalier.draft.TriGramFile;
 import org.espalier.draft.TriGramTable;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /** The file of a table: what one run learned helps the next, and damage does no harm. */
 class AdedTableTest {
@@ -65,12 +67,13 @@ class AdedTableTest {
     }
   }
 
-  @Test
-  void damagedFileIsBegunAnew() throws IOException {
+  @ParameterizedTest
+  @ValueSource(doubles = {0, 0.5})
+  void damagedFileIsBegunAnew(double left) throws IOException {
     Path file = dir.resolve("table");
     GenerationResult first = decodeWith(file);
     byte[] bytes = Files.readAllBytes(file);
-    Files.write(file, Arrays.copyOf(bytes, bytes.length / 2));
+    Files.write(file, Arrays.copyOf(bytes, (int) (left * bytes.length)));
     ByteArrayOutputStream log = new ByteArrayOutputStream();
     PrintStream before = System.err;
     System.setErr(new PrintStream(log, true, StandardCharsets.UTF_8));

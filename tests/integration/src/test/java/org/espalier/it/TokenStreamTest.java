@@ -122,6 +122,17 @@ class TokenStreamTest {
     assertThatThrownBy(tokens::result).isInstanceOf(IllegalStateException.class);
   }
 
+  /** Closed between hasNext and next, by this thread or another one: next keeps the promise. */
+  @Test
+  void closeKeepsWhatHasNextPromised() {
+    TokenStream tokens = stream(OPTIONS);
+    assertThat(tokens.hasNext()).isTrue();
+    tokens.close();
+    assertThat(tokens.hasNext()).isTrue();
+    assertThat(tokens.next().tokenIds()).isNotEmpty();
+    assertThat(tokens.hasNext()).isFalse();
+  }
+
   @Test
   void interruptStopsTheStep() {
     try (TokenStream tokens = stream(OPTIONS)) {
