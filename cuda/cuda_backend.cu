@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "cuda_backend.h"
+#include "gemm/cublaslt_gemm.h"
 #include "gemm/layout.h"
 #include "launchers.h"
 #include "simt/runtime.h"
@@ -50,7 +51,8 @@ class Pinned {
 
 class CudaBackend final : public Backend {
  public:
-  explicit CudaBackend(int device) : device_(device), stream_(open_stream(device)) {
+  CudaBackend(int device, const CublasLtOptions& cublaslt)
+      : device_(device), stream_(open_stream(device)), cublaslt_(device, cublaslt) {
     turns_ = static_cast<int32_t*>(simt::allocate(kNumTurns * sizeof(int32_t)));
     simt::fill_zero(turns_, kNumTurns * sizeof(int32_t), stream_);
   }
@@ -193,9 +195,13 @@ class CudaBackend final : public Backend {
   void skinny_gemm(const SkinnyGemmArgs& args) override {
     run(
         [this](const auto& of, void* workspace, simt::Stream stream) {
-          cuda_skinny_gemm(of, workspace, turns_, stream);
+          if (!cublaslt_.run(of, workspace, stream))
+            cuda_skinny_gemm(of, workspace, turns_, stream);
         },
-        cuda_skinny_gemm_workspace, args);
+        [this](const auto& of) {
+          return std::max(cuda_skinny_gemm_workspace(of), cublaslt_.workspace_bytes(of));
+        },
+        args);
   }
   void rope_and_append(const RopeAndAppendArgs& args) override { run(cuda_rope_and_append, args); }
   void tree_attention(const TreeAttentionArgs& args) override {
@@ -300,8 +306,8 @@ class CudaBackend final : public Backend {
       if (!planning_) op(args, stream_);
     });
   }
-  template <class Op, class Args>
-  void run(Op op, size_t (*workspace_bytes)(const Args&), const Args& args) {
+  template <class Op, class WorkspaceBytes, class Args>
+  void run(Op op, WorkspaceBytes workspace_bytes, const Args& args) {
     attempt([&] {
       const size_t bytes = workspace_bytes(args);
       if (planning_) {
@@ -335,6 +341,7 @@ class CudaBackend final : public Backend {
 
   int device_;
   simt::Stream stream_;
+  CublasLtGemm cublaslt_;
   Pinned pinned_;
   Failure failure_;
   int32_t* turns_ = nullptr;
@@ -348,8 +355,9 @@ class CudaBackend final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> make_cuda_backend(int device, CUstream_st** stream) {
-  auto backend = std::make_unique<CudaBackend>(device);
+std::unique_ptr<Backend> make_cuda_backend(
+    int device, CUstream_st** stream, const CublasLtOptions& cublaslt) {
+  auto backend = std::make_unique<CudaBackend>(device, cublaslt);
   if (stream != nullptr) *stream = backend->stream();
   return backend;
 }

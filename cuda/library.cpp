@@ -5,6 +5,7 @@
 
 #include "architectures.h"
 #include "cuda_backend.h"
+#include "gemm/cublaslt.h"
 #include "ops/backend_library.h"
 
 namespace espalier {
@@ -48,7 +49,11 @@ void describe(int32_t idx, espalier_device_info* info, Failure* failure) noexcep
     std::snprintf(info->name, sizeof info->name, "%.127s", card.name);
     std::snprintf(info->instructions, sizeof info->instructions, "sm_%d%d", card.major, card.minor);
     info->available = runs_on(ESPALIER_CUDA_ARCHITECTURES, card.major, card.minor);
-    if (info->available == 0) {
+    if (info->available != 0) {
+      const std::string state =
+          cublaslt_state(idx, 10 * card.major + card.minor, cublaslt_folders());
+      std::snprintf(info->prompt_gemm, sizeof info->prompt_gemm, "%s", state.c_str());
+    } else {
       std::snprintf(
           info->reason, sizeof info->reason,
           "compute capability = %d.%d, expected one that this build is for: %s", card.major,
@@ -58,7 +63,14 @@ void describe(int32_t idx, espalier_device_info* info, Failure* failure) noexcep
 }
 
 Backend* create(int32_t idx, Failure* failure) noexcept {
-  return caught(failure, [&] { return make_cuda_backend(idx).release(); });
+  return caught(failure, [&] {
+    cudaDeviceProp card;
+    raise_unless_ok(cudaGetDeviceProperties(&card, idx));
+    CublasLtOptions cublaslt;
+    if (cublaslt_switched_on()) cublaslt.folders = cublaslt_folders();
+    cublaslt.rule = cublaslt_rule(10 * card.major + card.minor);
+    return make_cuda_backend(idx, nullptr, cublaslt).release();
+  });
 }
 
 constexpr BackendLibrary kLibrary = {

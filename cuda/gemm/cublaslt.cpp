@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 
 namespace espalier {
 namespace {
@@ -12,6 +13,9 @@ namespace {
 std::string text_of(const char* call, int status) {
   return status == lt::kSuccess ? "" : std::string(call) + ": status " + std::to_string(status);
 }
+
+std::mutex mutex;
+std::map<int, std::string> why_without;  // by device, once something failed there
 
 int type_of(Type type) { return type == Type::kBf16 ? lt::kBf16 : lt::kFp16; }
 
@@ -48,6 +52,33 @@ bool cublaslt_switched_on() {
 std::string cublaslt_version_text(size_t version) {
   return std::to_string(version / 10000) + "." + std::to_string(version / 100 % 100) + "." +
          std::to_string(version % 100);
+}
+
+void note_cublaslt(int device, const std::string& why) {
+  std::lock_guard<std::mutex> lock(mutex);
+  if (why.empty()) {
+    why_without.erase(device);
+  } else {
+    why_without[device] = why;
+  }
+}
+
+std::string cublaslt_state(int device, int capability, const std::vector<std::string>& folders) {
+  const std::string own = "own kernels: ";
+  if (!cublaslt_switched_on()) return own + "ESPALIER_CUBLASLT = 0";
+  const CublasLtRule rule = cublaslt_rule(capability);
+  if (rule.least_rows == 0)
+    return own + "cuBLASLt is not expected to be faster on sm_" + std::to_string(capability);
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    if (const auto noted = why_without.find(device); noted != why_without.end())
+      return own + noted->second;
+  }
+  std::string why;
+  const auto library = CublasLt::load(folders, rule.least_version, &why);
+  if (library == nullptr) return own + why;
+  return "cuBLASLt " + cublaslt_version_text(library->version()) + " from " +
+         std::to_string(rule.least_rows) + " rows of a pass on, own kernels below";
 }
 
 std::unique_ptr<CublasLt> CublasLt::load(

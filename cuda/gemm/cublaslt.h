@@ -74,6 +74,13 @@ struct CublasLtRule {
 };
 CublasLtRule cublaslt_rule(int capability);
 
+/** What a backend may take of cuBLASLt. */
+struct CublasLtOptions {
+  std::vector<std::string> folders;  // where it is looked for; none, and it is not
+  CublasLtRule rule;
+  size_t unpacked_bytes = size_t{128} << 20;  // most of a weight that lies unpacked at a time
+};
+
 /** Folders of a toolkit that CUDA_PATH or CUDA_HOME names, then the empty one, for where the system looks. */
 std::vector<std::string> cublaslt_folders();
 
@@ -82,6 +89,12 @@ bool cublaslt_switched_on();
 
 /** 130100 as 13.1.0. */
 std::string cublaslt_version_text(size_t version);
+
+/** Keeps why a device does without it from now on, as a product that was refused; empty when it does not. From any thread. */
+void note_cublaslt(int device, const std::string& why);
+
+/** What multiplies a device's prompts: cuBLASLt and its version, or own kernels and why. It loads the library, and asks no device. */
+std::string cublaslt_state(int device, int capability, const std::vector<std::string>& folders);
 
 /**
  * The library, and the products that it was asked for. Everything but multiply is the host's alone and takes no memory of the

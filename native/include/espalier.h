@@ -71,6 +71,7 @@ typedef struct espalier_device_info {
   char name[128];        /* for instance the processor's name */
   char instructions[64]; /* CPU: the path in use: avx512, avx2 or plain; CUDA: sm_90 */
   char reason[256];      /* why it is not available; empty when it is */
+  char prompt_gemm[256]; /* CUDA: who multiplies a prompt, cuBLASLt or own kernels and why */
 } espalier_device_info;
 
 /** Number of entries of espalier_device_describe: one per device, and one for each kind that has no device. */

@@ -39,7 +39,7 @@ struct BackendLibrary {
   uint32_t abi = kBackendAbi;  // the first field in every version
   /** Number of devices; when there is none, the failure says why. */
   int32_t (*device_count)(Failure* failure) noexcept;
-  /** Fills in name, memory_bytes, instructions, and either available or reason. */
+  /** Fills in name, memory_bytes, instructions, and either available and prompt_gemm or reason. */
   void (*describe)(int32_t idx, espalier_device_info* info, Failure* failure) noexcept;
   /** A backend on a device, the caller's to delete. */
   Backend* (*create)(int32_t idx, Failure* failure) noexcept;

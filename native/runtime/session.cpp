@@ -158,6 +158,7 @@ void Session::reserve(int32_t max_rows, int64_t num_pages) {
   attention_.max_depth = max_depth;
   attention_.batch = max_rows;
   run({}, 0, true);
+  run({}, 0, false);
   const int32_t most = std::min(kMaxTopK, config_.vocab);
   backend_.top_k({nullptr, nullptr, nullptr, max_rows, config_.vocab, most});
   SampleArgs draws{};

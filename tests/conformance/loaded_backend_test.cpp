@@ -93,6 +93,7 @@ TEST(devices_of_a_library_are_listed_with_what_is_wrong_with_them) {
     CHECK_EQ(info.available, idx == 1 ? 0 : 1);
     CHECK_EQ(std::string(info.name), "test card " + std::to_string(idx));
     CHECK_EQ(std::string(info.reason), idx == 1 ? "too old" : "");
+    CHECK_EQ(std::string(info.prompt_gemm), idx == 0 ? "own kernels: a test" : "");
   }
   espalier_context* ctx = nullptr;
   refused(

@@ -24,7 +24,9 @@ TEST(a_card_computes_or_the_reason_is_known) {
   CHECK_EQ(described(0).available, 1);
   espalier_context* ctx = nullptr;
   if (status == ESPALIER_OK) {
-    std::printf("  %s, %s\n", cuda.name, cuda.instructions);
+    std::printf("  %s, %s, prompts: %s\n", cuda.name, cuda.instructions, cuda.prompt_gemm);
+    const std::string prompts = cuda.prompt_gemm;
+    CHECK(prompts.rfind("cuBLASLt ", 0) == 0 || prompts.rfind("own kernels: ", 0) == 0);
     CHECK(cuda.memory_bytes > 0);
     ok(espalier_context_create(ESPALIER_CUDA, 0, 0, &ctx));
     ok(espalier_synchronize(ctx));

@@ -10,10 +10,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
+
+struct CUstream_st;
 
 namespace simt::emulated {
 
@@ -74,6 +77,9 @@ struct Counts {
   uint64_t allocations, releases, copies, waits, captures, graph_launches;
 };
 Counts counts();
+
+/** Work of a library that is no kernel: it runs when its turn comes in the stream, or becomes part of what is captured. */
+void run_in_stream(CUstream_st* stream, std::function<void()> work);
 
 // Memory of the device. The addresses around a buffer belong to nobody, 8 GiB and more on each side.
 struct Region;

@@ -12,6 +12,7 @@
 #include "emulated_device.h"
 #include "emulator.h"
 #include "espalier.h"
+#include "fake_library.h"
 #include "support/random_model.h"
 
 namespace {
@@ -278,8 +279,9 @@ double distance_from_cpu(
  */
 void check_model(
     const std::string& dir, const std::string& draft_dir, const Tokens& prompt, int count,
-    int nodes) {
-  Decoder device(espalier_test::create_emulated_context(), dir);
+    int nodes, const espalier::CublasLtOptions& cublaslt = {}) {
+  Decoder device(espalier_test::create_emulated_context(cublaslt), dir);
+  const auto allocations = simt::emulated::counts().allocations;
   for (const float temperature : {0.0f, 0.8f}) {
     const espalier_sampling how = sampled(temperature, 5);
     TokenRecycling recycling;
@@ -289,6 +291,7 @@ void check_model(
     };
     const Text plain = decode(device, prompt, count, how, learn);
     CHECK_EQ(plain.passes, count);
+    CHECK_EQ(simt::emulated::counts().allocations, allocations);
     const auto check_draft = [&](const char* what, const Draft& draft) {
       const Text drafted = decode(device, prompt, count, how, draft);
       const std::string name =
@@ -333,4 +336,18 @@ TEST(tiny_java_decodes_and_drafts_change_nothing) {
   for (int i = 0; i < 20; ++i) prompt.push_back(100 + i * 13);
   check_model(
       (kModels / "tiny-java").string(), (kModels / "tiny-java-draft").string(), prompt, 6, 63);
+}
+
+TEST(tiny_java_reads_its_prompt_by_cublaslt_and_drafts_change_nothing) {
+  espalier_test::fake_library().reset();
+  Tokens prompt;
+  for (int i = 0; i < 90; ++i) prompt.push_back(100 + i * 13);
+  // A piece of 80 rows, and one of 9 for our own kernels.
+  check_model(
+      (kModels / "tiny-java").string(), "", prompt, 6, 15,
+      {{espalier_test::kFakeFolder}, {80, 80, 0}});
+  // q, k, v, o, gate, up, down of 8 layers, plain and drafted, greedy and sampled; four shapes.
+  CHECK_EQ(espalier_test::fake_library().matmuls, 7 * 8 * 2 * 2);
+  CHECK_EQ(espalier_test::fake_library().heuristics, 4);
+  CHECK_EQ(espalier_test::fake_library().algorithm_rows, 80);
 }

@@ -86,6 +86,10 @@ void launch(const LaunchCall& call, CUstream_st* stream) {
   });
 }
 
+void run_in_stream(CUstream_st* stream, std::function<void()> work) {
+  enqueue(stream, std::move(work));
+}
+
 void* allocate(size_t bytes, bool read_only) {
   need_no_capture("allocate");
   ++machine.counts.allocations;

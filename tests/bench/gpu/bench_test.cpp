@@ -215,6 +215,33 @@ TEST(a_peer_multiplies_the_same_shapes_and_may_refuse_one) {
   CHECK(!bench.failed());  // a peer's refusal is no failure of this card
 }
 
+TEST(a_peer_of_prompts_takes_the_op_of_their_rows_alone) {
+  const auto cpu = espalier::make_cpu_backend(1);
+  HostTimer timer(*cpu);
+  Bench bench(*cpu, timer, tiny_limits(), kQuiet);
+  std::set<std::string> seen;
+  const PromptPeer peer{
+      "them", [](const espalier::SkinnyGemmArgs& args) { return static_cast<size_t>(args.m); },
+      [&](const espalier::SkinnyGemmArgs& args, void* workspace) {
+        CHECK(args.prompt && args.m == 70 && workspace != nullptr);
+        CHECK(args.part[0].w.data != nullptr && args.part[0].out != nullptr && args.x != nullptr);
+        const espalier::Weight& w = args.part[0].w;
+        seen.insert(
+            std::to_string(w.n) + "x" + std::to_string(w.k) +
+            (args.up.data != nullptr ? "x2" : ""));
+        return std::string(w.n == 64 && w.k == 96 ? "no kernel" : "");
+      }};
+  Cases(bench, tiny(), {}, {peer}).run_all();
+  CHECK_EQ(bench.rows().size(), kTinyRows + 4);
+  CHECK((seen == std::set<std::string>{"512x64", "64x256", "96x64x2", "64x96"}));
+  for (const Row& row : bench.rows()) {
+    if (row.peer.empty()) continue;
+    CHECK_EQ(row.why, shape_of(row) == "down of a prompt, m 70, n 64, k 96" ? "no kernel" : "");
+    CHECK(find(bench.rows(), row.op, shape_of(row)) != nullptr);
+  }
+  CHECK(!bench.failed());
+}
+
 TEST(a_peer_that_computes_something_else_is_found) {
   const auto cpu = espalier::make_cpu_backend(1);
   HostTimer timer(*cpu);
@@ -411,10 +438,12 @@ TEST(a_run_without_time_names_everything_and_fails_nothing) {
   limits.most_seconds = -1;
   std::vector<std::string> lines;
   const GemmPeer peer{"them", [](auto...) { return std::string("not to be called"); }};
-  CHECK(whole_run(*cpu, timer, tiny(), limits, {peer}, [&](const std::string& line) {
-    lines.push_back(line);
-  }));
-  CHECK_EQ(lines.size(), 1 + kTinyRows + 1 + 5 * 2 + 4);
+  const PromptPeer prompts{
+      "they", [](auto&) -> size_t { throw std::logic_error("not to be asked"); },
+      [](auto...) { return std::string("not to be called"); }};
+  const auto print = [&](const std::string& line) { lines.push_back(line); };
+  CHECK(whole_run(*cpu, timer, tiny(), limits, {peer}, print, {prompts}));
+  CHECK_EQ(lines.size(), 1 + kTinyRows + 1 + 5 * 2 + 4 + 4);
   for (const std::string& line : lines) {
     CHECK_MSG(has(line, "left out: the time was over"), "%s", line.c_str());
   }

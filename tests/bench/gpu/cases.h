@@ -102,6 +102,14 @@ struct GemmPeer {
       multiply;
 };
 
+/** A prompt's op by somebody else, with all of its ends or without: its time stands beside that of our own kernels. */
+struct PromptPeer {
+  std::string name;
+  std::function<size_t(const espalier::SkinnyGemmArgs& args)> workspace_bytes;
+  /** Enqueues it on the backend's stream; empty, or why it cannot. */
+  std::function<std::string(const espalier::SkinnyGemmArgs& args, void* workspace)> run;
+};
+
 /** Whether a peer computes the product that it is timed for, at a few rows: empty, or what is wrong. */
 inline std::string why_wrong(Bench& bench, const GemmPeer& peer) {
   constexpr int64_t kN = 256, kK = 128;
@@ -144,8 +152,14 @@ constexpr const char* kBitsOfRows =
 
 class Cases {
  public:
-  Cases(Bench& bench, const Sizes& sizes, std::vector<GemmPeer> peers = {})
-      : bench_(bench), backend_(bench.backend()), s_(sizes), peers_(std::move(peers)) {}
+  Cases(
+      Bench& bench, const Sizes& sizes, std::vector<GemmPeer> peers = {},
+      std::vector<PromptPeer> prompt_peers = {})
+      : bench_(bench),
+        backend_(bench.backend()),
+        s_(sizes),
+        peers_(std::move(peers)),
+        prompt_peers_(std::move(prompt_peers)) {}
 
   /** All cases, in an order that a run may be cut behind: what a plain step of decoding spends its time on comes first. */
   void run_all() {
@@ -314,6 +328,16 @@ class Cases {
       rows.push_back(row_of(m));
       if (prompt) rows.back().label += " of a prompt";
       bench_.measure(rows.back(), turns, [&](size_t i) { backend_.skinny_gemm(args[i]); });
+      if (!prompt) return;
+      for (const PromptPeer& peer : prompt_peers_) {
+        Row row = rows.back();
+        row.peer = peer.name;
+        void* workspace =
+            bench_.runs() ? bench_.fresh<char>(peer.workspace_bytes(args[0])) : nullptr;
+        bench_.measure_call(row, turns, [&](size_t i) {
+          return workspace == nullptr ? "no memory" : peer.run(args[i], workspace);
+        });
+      }
     };
     for (const int m : s_.rows) run(m, false);
     if (kind == Layer::kTable) {
@@ -790,6 +814,7 @@ class Cases {
   Backend& backend_;
   const Sizes s_;
   const std::vector<GemmPeer> peers_;
+  const std::vector<PromptPeer> prompt_peers_;
 };
 
 }  // namespace espalier_bench

@@ -13,6 +13,7 @@
 
 #include "cublas.h"
 #include "cuda_backend.h"
+#include "gemm/cublaslt_gemm.h"
 #include "simt/runtime.h"
 #include "whole_run.h"
 #ifdef ESPALIER_WITH_CUTLASS
@@ -62,6 +63,62 @@ bool is_number(const char* text) {
   return std::strtod(text, &end) >= 0 && end != text && *end == 0;
 }
 
+/**
+ * A prompt's op by cuBLASLt as the product does it, from the first row on; and the products of it alone, as they would be of weights
+ * that lie unpacked. Where the two stand to our own kernels says from which row on cuBLASLt pays.
+ */
+class PromptsByCublasLt {
+ public:
+  /** Empty, or why it is not there. */
+  std::string find(cudaStream_t stream) {
+    stream_ = stream;
+    std::vector<std::string> folders = espalier::cublaslt_folders();
+    folders.insert(folders.begin(), ESPALIER_TOOLKIT_LIBRARIES);
+    const espalier::CublasLtRule rule{1, kAlgorithmRows, 120000};
+    std::string why;
+    library_ = espalier::CublasLt::load(folders, rule.least_version, &why);
+    if (library_ != nullptr) why = library_->open();
+    if (why.empty())
+      whole_ =
+          std::make_unique<espalier::CublasLtGemm>(0, espalier::CublasLtOptions{folders, rule});
+    return why;
+  }
+
+  std::vector<PromptPeer> peers() {
+    const auto bytes = [this](const auto& args) {
+      return std::max(whole_->workspace_bytes(args), espalier::CublasLt::kWorkspaceBytes);
+    };
+    const auto whole = [this](const auto& args, void* workspace) {
+      return whole_->run(args, workspace, stream_) ? "" : espalier::cublaslt_state(0, 90, {});
+    };
+    const auto products = [this](const auto& args, void* workspace) {
+      return multiply(args, workspace);
+    };
+    return {{"cuBLASLt, unpacking", bytes, whole}, {"cuBLASLt, products alone", bytes, products}};
+  }
+
+ private:
+  static constexpr int64_t kAlgorithmRows = 512;
+
+  /** Packed weights stand for unpacked ones, and their first rows for x: as many bytes of as random values. */
+  std::string multiply(const espalier::SkinnyGemmArgs& args, void* workspace) {
+    const espalier::GemmPart& part = args.part[0];
+    const espalier::CublasLt::Product product{part.w.type, part.w.n, part.w.k, part.w.n};
+    std::string why = args.m <= part.w.n ? library_->prepare(product, kAlgorithmRows)
+                                         : "more rows than the weight has";
+    for (const void* w : {part.w.data, args.up.data}) {
+      if (w == nullptr || !why.empty()) continue;
+      why = library_->multiply(
+          product, args.m, part.w.data, w, nullptr, part.out, workspace, stream_);
+    }
+    return why;
+  }
+
+  cudaStream_t stream_ = nullptr;
+  std::unique_ptr<espalier::CublasLt> library_;
+  std::unique_ptr<espalier::CublasLtGemm> whole_;
+};
+
 constexpr size_t kPeerWorkspace = size_t{32} << 20;
 
 int run(bool quick, double seconds) {
@@ -94,6 +151,9 @@ int run(bool quick, double seconds) {
   } else {
     missing("cuBLAS", why);
   }
+  PromptsByCublasLt cublaslt;
+  const std::string why_no_cublaslt = cublaslt.find(stream);
+  if (!why_no_cublaslt.empty()) missing("cuBLASLt", why_no_cublaslt);
 #ifdef ESPALIER_WITH_CUTLASS
   auto* multiply = cutlass_sm80_multiply;
 #ifdef ESPALIER_WITH_CUTLASS_SM90
@@ -110,7 +170,7 @@ int run(bool quick, double seconds) {
   // Some of the memory is for what ops and graphs take on their way.
   const bool good = whole_run(
       *backend, timer, llama_8b(quick), limits(quick, available - available / 8, seconds), peers,
-      print);
+      print, why_no_cublaslt.empty() ? cublaslt.peers() : std::vector<PromptPeer>());
   backend->release(workspace);
   return good ? 0 : 1;
 }

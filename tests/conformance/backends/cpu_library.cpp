@@ -17,6 +17,7 @@ void describe(int32_t idx, espalier_device_info* info, Failure*) noexcept {
   info->memory_bytes = int64_t{1} << 30;
   std::snprintf(info->name, sizeof info->name, "test card %d", idx);
   if (idx == 1) std::snprintf(info->reason, sizeof info->reason, "too old");
+  if (idx == 0) std::snprintf(info->prompt_gemm, sizeof info->prompt_gemm, "own kernels: a test");
 }
 
 Backend* create(int32_t idx, Failure* failure) noexcept {

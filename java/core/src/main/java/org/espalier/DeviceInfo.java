@@ -11,6 +11,8 @@ package org.espalier;
  * @param name for instance the processor's name
  * @param instructions CPU: the path in use, avx512, avx2 or plain; CUDA: for instance sm_90
  * @param reason why it is not available; empty when it is
+ * @param promptGemm CUDA: whose products a prompt's are, cuBLASLt and its version, or own kernels
+ *     and why; empty elsewhere
  */
 public record DeviceInfo(
     Backend backend,
@@ -20,4 +22,5 @@ public record DeviceInfo(
     long memoryBytes,
     String name,
     String instructions,
-    String reason) {}
+    String reason,
+    String promptGemm) {}

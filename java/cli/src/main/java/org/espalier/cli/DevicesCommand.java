@@ -9,14 +9,18 @@ import org.espalier.Devices;
 import picocli.CommandLine.Command;
 import picocli.CommandLine.Mixin;
 
-/** Lists each backend with its devices, and why one is not available. */
+/** Lists each backend with its devices, why one is not available, and whose products are used. */
 @Command(
     name = "devices",
     mixinStandardHelpOptions = true,
     sortOptions = false,
     sortSynopsis = false,
     versionProvider = Version.class,
-    description = "Lists what Espalier can compute on, and why a backend is not available.")
+    description = {
+      "Lists what Espalier can compute on, and why a backend is not available.",
+      "On some GPUs prompts are multiplied by cuBLASLt where libcublasLt is found; the environment",
+      "variable ESPALIER_CUBLASLT=0 switches that off."
+    })
 @SuppressWarnings("NullAway.Init") // picocli fills the fields
 final class DevicesCommand implements Runnable {
   @Mixin private Output output;
@@ -29,7 +33,7 @@ final class DevicesCommand implements Runnable {
       return;
     }
     Table table = new Table("device", "available", "name", "instructions", "threads", "memory");
-    List<String> reasons = new ArrayList<>();
+    List<String> notes = new ArrayList<>();
     for (DeviceInfo device : devices) {
       table.add(
           label(device),
@@ -39,11 +43,13 @@ final class DevicesCommand implements Runnable {
           device.threads() == 0 ? "-" : Integer.toString(device.threads()),
           device.memoryBytes() == 0 ? "-" : Units.bytes(device.memoryBytes()));
       if (!device.available()) {
-        reasons.add(label(device) + ": " + device.reason());
+        notes.add(label(device) + ": " + device.reason());
+      } else if (!device.promptGemm().isEmpty()) {
+        notes.add(label(device) + ", prompts: " + device.promptGemm());
       }
     }
     output.out().print(table);
-    reasons.forEach(output.out()::println);
+    notes.forEach(output.out()::println);
     output.out().flush();
   }
 
@@ -54,6 +60,7 @@ final class DevicesCommand implements Runnable {
     json.put("idx", device.idx());
     json.put("available", device.available());
     json.put("reason", device.reason());
+    json.put("prompt_gemm", device.promptGemm());
     json.put("name", device.name());
     json.put("instructions", device.instructions());
     json.put("threads", device.threads());

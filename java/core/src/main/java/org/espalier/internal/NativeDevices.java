@@ -31,7 +31,8 @@ public final class NativeDevices {
                 info.memory_bytes(),
                 Natives.text(info.name()),
                 Natives.text(info.instructions()),
-                Natives.text(info.reason())));
+                Natives.text(info.reason()),
+                Natives.text(info.prompt_gemm())));
       }
     }
     return devices;

@@ -62,6 +62,10 @@ class CudaLibraryTest {
         .containsExactly("cpu", "cuda", "cuda:1", "cuda:2");
     assertThat(devices.get(1).get("name").asText()).isEqualTo("test card 0");
     assertThat(devices.get(2).get("reason").asText()).isEqualTo("too old");
+    assertThat(devices.findValuesAsText("prompt_gemm"))
+        .containsExactly("", "own kernels: a test", "", "");
+    assertThat(run(List.of("devices")).out())
+        .contains("cuda, prompts: own kernels: a test", "cuda:1: too old");
     JsonNode cpu = run(GENERATE, "--device", "cpu").json();
     assertThat(cpu.get("device").asText()).isEqualTo("cpu");
     for (String device : List.of("auto", "cuda")) {
