@@ -48,15 +48,15 @@ final class FixedTree implements TreePolicy {
     int levels = Math.min(gamma, Math.min(context.maxDepth(), source.room(context)));
     int left = context.maxNodes();
     for (int depth = 0; depth < levels && left > 0 && numExpanded > 0; depth++) {
-      // Which tokens were drawn is not looked at when the children of a level are counted.
-      int share = Math.max(1, left / (levels - depth));
-      int children = Math.min(Math.min(width, source.mostDraws()), share);
-      numExpanded = Math.min(numExpanded, Math.max(1, share / children));
       if (depth == 0) {
         source.begin(context);
       } else {
         source.extend(tree.all(), tree.all().size() - levelLen);
       }
+      // Which tokens were drawn is not looked at when the children of a level are counted.
+      int share = Math.max(1, left / (levels - depth));
+      int children = Math.min(Math.min(width, source.mostDraws()), share);
+      numExpanded = Math.min(numExpanded, Math.max(1, share / children));
       drawChildren(context, source, tree, children);
       chooseExpanded(tree);
       left -= levelLen;

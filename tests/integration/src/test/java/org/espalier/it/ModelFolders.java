@@ -96,13 +96,18 @@ final class ModelFolders {
 
   /** The files of the draft model. */
   static Path copyOfDraft(Path dir) {
+    return copyOf("tiny-java-draft", dir);
+  }
+
+  /** The files of an embedded model. */
+  static Path copyOf(String name, Path dir) {
     try {
       Files.createDirectories(dir);
       for (String file :
           new String[] {
             "config.json", "generation_config.json", "model.safetensors", "tokenizer.json"
           }) {
-        String resource = "/org/espalier/models/tiny-java-draft/" + file;
+        String resource = "/org/espalier/models/" + name + "/" + file;
         try (InputStream in = ModelFolders.class.getResourceAsStream(resource)) {
           if (in == null) {
             throw new IllegalStateException("no " + resource + " on the class path");
