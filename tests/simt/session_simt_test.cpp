@@ -281,7 +281,6 @@ void check_model(
     const std::string& dir, const std::string& draft_dir, const Tokens& prompt, int count,
     int nodes, const espalier::CublasLtOptions& cublaslt = {}) {
   Decoder device(espalier_test::create_emulated_context(cublaslt), dir);
-  const auto allocations = simt::emulated::counts().allocations;
   for (const float temperature : {0.0f, 0.8f}) {
     const espalier_sampling how = sampled(temperature, 5);
     TokenRecycling recycling;
@@ -289,6 +288,7 @@ void check_model(
     learn.observe = [&](const Tokens& token, const Tokens& best) {
       recycling.observe(token, best);
     };
+    const auto allocations = simt::emulated::counts().allocations;
     const Text plain = decode(device, prompt, count, how, learn);
     CHECK_EQ(plain.passes, count);
     CHECK_EQ(simt::emulated::counts().allocations, allocations);
