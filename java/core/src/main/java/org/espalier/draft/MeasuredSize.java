@@ -83,7 +83,7 @@ final class MeasuredSize implements TreeSize {
   private static final double FORGET = 0.8;
 
   /** Steps that a size needs to be chosen. */
-  private static final double LEAST_WEIGHT = 1.9;
+  private static final double LEAST_WEIGHT = 0.9;
 
   /** Another size has to be better than plain decoding by this factor. */
   private static final double MARGIN = 1.01;
@@ -94,8 +94,14 @@ final class MeasuredSize implements TreeSize {
   private static final double NEWEST = 0.1;
   private static final double NEWEST_START = 1.0 / 256;
 
-  private final TimeCurve times = new TimeCurve();
   private final TimeCurve passes;
+
+  /** Of this drafter's passes: with what it makes of the machine, and in batches those of all. */
+  private final TimeCurve times = new TimeCurve();
+
+  /** What drafting costs over a plain step, at the level of the passes. */
+  private final TimeCurve drafts = new TimeCurve();
+
   private final int mostNodes;
 
   private final Acceptance ofText;
@@ -150,6 +156,7 @@ final class MeasuredSize implements TreeSize {
     this.ofText = new Acceptance(largest, KEEP);
     this.ofAll = new Acceptance(largest, KEEP_OF_ALL);
     times.begin(passes);
+    drafts.begin(0, 1);
   }
 
   @Override
@@ -195,10 +202,11 @@ final class MeasuredSize implements TreeSize {
   }
 
   @Override
-  public synchronized void peeked(int allowed, int nodes, Verdict verdict, double itsNanos) {
+  public synchronized void peeked(
+      int sent, int allowed, int nodes, Verdict verdict, double itsNanos) {
     peekCredit = Math.max(peekCredit - itsNanos, -FIRST_PEEKS * times.at(1));
     peekNanos += NEWEST * (itsNanos - peekNanos);
-    learnAcceptance(allowed, nodes, verdict);
+    learnAcceptance(sent, allowed, nodes, verdict);
   }
 
   @Override
@@ -207,17 +215,22 @@ final class MeasuredSize implements TreeSize {
       int allowed,
       int nodes,
       boolean resumed,
-      boolean peeked,
+      boolean alone,
       Verdict verdict,
-      double itsNanos,
+      double draftNanos,
       double passNanos) {
-    if (!peeked) {
-      learnAcceptance(allowed, nodes, verdict);
-    }
+    learnAcceptance(1, allowed, nodes, verdict);
     if (drafter != leader) {
       return;
     }
-    learnTimes(allowed, nodes, resumed, itsNanos, passNanos);
+    if (alone) {
+      passes.observe(nodes, passNanos);
+    }
+    times.observe(nodes, passNanos, trial < 0);
+    if (allowed > 1) {
+      learnDrafts(nodes, resumed, draftNanos);
+    }
+    double itsNanos = draftNanos + passNanos;
     sum(best);
     peekCredit = Math.min(peekCredit + PEEK_SHARE * itsNanos, nanos);
     if (firstSteps < FIRST_STEPS) {
@@ -251,20 +264,14 @@ final class MeasuredSize implements TreeSize {
     }
   }
 
-  private void learnAcceptance(int allowed, int nodes, Verdict verdict) {
-    ofText.observe(allowed, nodes, verdict);
-    ofAll.observe(allowed, nodes, verdict);
+  private void learnAcceptance(int known, int allowed, int nodes, Verdict verdict) {
+    ofText.observe(known, allowed, nodes, verdict);
+    ofAll.observe(known, allowed, nodes, verdict);
   }
 
-  private void learnTimes(
-      int allowed, int nodes, boolean resumed, double itsNanos, double passNanos) {
-    if (passNanos > 0) {
-      passes.observe(nodes, passNanos);
-    }
-    if (allowed == 1) {
-      times.observe(1, itsNanos, trial < 0);
-    } else if (resumed) {
-      double more = Math.max(0, itsNanos - times.at(nodes));
+  private void learnDrafts(int nodes, boolean resumed, double draftNanos) {
+    if (resumed) {
+      double more = Math.max(0, draftNanos - times.level() * drafts.at(nodes));
       if (trial < 0) {
         startNanos += NEWEST_START * (more - startNanos);
       } else {
@@ -274,11 +281,15 @@ final class MeasuredSize implements TreeSize {
     } else {
       startNanos -= NEWEST_START * startNanos;
       if (nodes == 1) {
-        idleNanos += NEWEST * (Math.max(0, itsNanos - times.at(1)) - idleNanos);
+        idleNanos += NEWEST * (draftNanos - idleNanos);
       } else {
-        times.observe(nodes, itsNanos, trial < 0);
+        drafts.observe(nodes, draftNanos / times.level(), false);
       }
     }
+  }
+
+  private double stepNanos(int nodes) {
+    return times.at(nodes) + times.level() * drafts.at(nodes);
   }
 
   /** tau(n) and L(n) of the i-th size. */
@@ -302,7 +313,7 @@ final class MeasuredSize implements TreeSize {
       }
       tokens *= ofText.gain(k);
       if (node > from) {
-        double step = times.at(TimeCurve.size(k)) - times.at(TimeCurve.size(k - 1));
+        double step = stepNanos(TimeCurve.size(k)) - stepNanos(TimeCurve.size(k - 1));
         nanos += more / (node - from) * step;
       }
     }

@@ -22,7 +22,10 @@ final class PassMeasurement {
 
   private static final int PROMPT = 32;
 
+  /** As many, and for as long: a machine that is busy for a moment says nothing about a size. */
   private static final int ROUNDS = 5;
+
+  private static final double LEAST_NANOS = 0.4e9;
 
   /** No pass is begun after so long. */
   private static final double MOST_NANOS = 2e9;
@@ -61,7 +64,7 @@ final class PassMeasurement {
     pass(session, sequence, 1); // reads what is still on the disk
     double[] least = new double[TimeCurve.numSizes()];
     Arrays.fill(least, Double.POSITIVE_INFINITY);
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < ROUNDS || System.nanoTime() - begin < LEAST_NANOS; round++) {
       for (int i = 0; i < least.length && TimeCurve.size(i) <= most; i++) {
         if (System.nanoTime() - begin > MOST_NANOS) {
           break;

@@ -1,6 +1,5 @@
 package org.espalier.draft;
 
-import java.util.ArrayDeque;
 import java.util.Optional;
 import org.espalier.Context;
 import org.espalier.DraftLaws;
@@ -29,10 +28,8 @@ final class SizedDrafter implements Drafter {
   private final boolean learnsFromPlainSteps;
   private final boolean mayBeAskedTwice;
 
-  // Trees that were not sent, and that the text has not left yet; the others are for use again.
-  private final ArrayDeque<UnsentTree> unsent = new ArrayDeque<>();
-  private final ArrayDeque<UnsentTree> unused = new ArrayDeque<>();
-  private boolean peeked;
+  private final UnsentTree unsent = new UnsentTree();
+  private boolean peeking; // the text has not left the unsent tree yet
   private boolean asked;
   private boolean drafting;
   private boolean resumed;
@@ -83,26 +80,27 @@ final class SizedDrafter implements Drafter {
     return tree;
   }
 
-  /** Drafts a larger tree than the one to be sent, to see what becomes of it. */
+  /**
+   * Drafts a larger tree than the one to be sent, to see what becomes of it. The next one is
+   * drafted where the text leaves it, as if such trees were sent: one in each step would tell most
+   * of passages in which many are accepted, which would take few steps then.
+   */
   private void peek(Context context) {
-    for (int i = unsent.size(); i > 0; i--) {
-      UnsentTree tree = unsent.remove();
-      if (tree.follow(context)) {
-        tree.tell(size);
-        unused.add(tree);
-      } else {
-        unsent.add(tree);
-      }
+    if (peeking && unsent.follow(context)) {
+      unsent.tell(size);
+      peeking = false;
+    }
+    if (peeking) {
+      return;
     }
     int nodes = Math.min(size.peek(this, allowed), context.maxNodes() + 1);
-    peeked = nodes > allowed && context.maxDepth() > 0;
-    if (peeked) {
+    if (nodes > allowed && context.maxDepth() > 0) {
       long begin = System.nanoTime();
       DraftTree tree = ask(context, nodes);
       if (tree != null) {
-        UnsentTree copy = unused.isEmpty() ? new UnsentTree() : unused.remove();
-        copy.copy(tree, context.length(), nodes, (double) (System.nanoTime() - begin));
-        unsent.add(copy);
+        double nanos = (double) (System.nanoTime() - begin);
+        unsent.copy(tree, context.length(), allowed, nodes, nanos);
+        peeking = true;
       }
     }
   }
@@ -126,9 +124,10 @@ final class SizedDrafter implements Drafter {
     if (asked) {
       drafter.observe(verdict, scores);
     }
-    double nanos = (double) (System.nanoTime() - began);
-    double passNanos = alone ? (double) (passed - proposed) : 0;
-    size.observe(this, allowed, scores.numNodes(), resumed, peeked, verdict, nanos, passNanos);
+    double passNanos = (double) (passed - proposed);
+    double draftNanos = (double) (System.nanoTime() - began) - passNanos;
+    int nodes = scores.numNodes();
+    size.observe(this, allowed, nodes, resumed, alone, verdict, draftNanos, passNanos);
   }
 
   @Override

@@ -93,7 +93,7 @@ public final class SizedTrees {
     }
 
     @Override
-    public void peeked(int allowed, int itsNodes, Verdict verdict, double nanos) {}
+    public void peeked(int sent, int allowed, int itsNodes, Verdict verdict, double nanos) {}
 
     @Override
     public void observe(
@@ -101,9 +101,9 @@ public final class SizedTrees {
         int allowed,
         int itsNodes,
         boolean resumed,
-        boolean peeked,
+        boolean alone,
         Verdict verdict,
-        double nanos,
+        double draftNanos,
         double passNanos) {}
 
     @Override

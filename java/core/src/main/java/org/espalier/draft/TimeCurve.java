@@ -18,10 +18,10 @@ final class TimeCurve {
     1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512
   };
 
-  /** What a new measurement is worth, for the shape when little was measured. */
+  /** What a new measurement is worth for the level, and for the shape when few tell it. */
   private static final double NEWEST = 0.1;
 
-  /** And for the shape when much was. */
+  /** And for the shape when many do, or when it may be the level that changes. */
   private static final double NEWEST_SHAPE = 0.01;
 
   /**
@@ -64,6 +64,11 @@ final class TimeCurve {
   /** Nanoseconds of the i-th size; 0 when they were never measured. */
   double known(int i) {
     return level * nanos[i];
+  }
+
+  /** How slow the machine is now, beside what it was in the beginning. */
+  double level() {
+    return level;
   }
 
   /** Begins the i-th size with a time that was learned before. */
@@ -155,9 +160,11 @@ final class TimeCurve {
       return;
     }
     double news = newsOf(i, ratio - 1);
-    nanos[i] *= 1 + Math.min(NEWEST, Math.max(NEWEST_SHAPE, 1.0 / measured[i])) * news;
     if (usual) {
       level *= 1 + NEWEST * news;
+      nanos[i] *= 1 + NEWEST_SHAPE * news;
+    } else {
+      nanos[i] *= 1 + Math.max(NEWEST_SHAPE, Math.min(NEWEST, 1.0 / measured[i])) * news;
     }
     for (int j = 0; j < SIZES.length; j++) {
       int passes = (SIZES[j] + SIZES[i] - 1) / SIZES[i];

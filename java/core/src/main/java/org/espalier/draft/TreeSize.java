@@ -17,12 +17,13 @@ interface TreeSize {
   /**
    * Learns from a tree that was not sent.
    *
+   * @param sent nodes that the tree which was sent in its place was allowed to have
    * @param allowed nodes that it was allowed to have
    * @param nodes that it had
    * @param verdict what of it the text followed
    * @param nanos that the tree cost
    */
-  void peeked(int allowed, int nodes, Verdict verdict, double nanos);
+  void peeked(int sent, int allowed, int nodes, Verdict verdict, double nanos);
 
   /**
    * Learns from a step.
@@ -30,18 +31,18 @@ interface TreeSize {
    * @param allowed nodes that the tree was allowed to have
    * @param nodes that it had
    * @param resumed whether the step before was plain, or there was none
-   * @param peeked whether a larger tree tells more about the verdict later
-   * @param nanos of the whole step
-   * @param passNanos of the target's pass in it; 0 when other sequences were in the pass too
+   * @param alone whether no other sequence was in the pass
+   * @param draftNanos of the drafter, before the pass and after it
+   * @param passNanos of the target's pass
    */
   void observe(
       Object drafter,
       int allowed,
       int nodes,
       boolean resumed,
-      boolean peeked,
+      boolean alone,
       Verdict verdict,
-      double nanos,
+      double draftNanos,
       double passNanos);
 
   /** A drafter has ended. */

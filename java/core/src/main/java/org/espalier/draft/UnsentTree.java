@@ -12,6 +12,7 @@ final class UnsentTree {
   private int[] token = new int[64];
   private int[] parent = new int[64];
   private int size;
+  private int sent;
   private int allowed;
   private double nanos;
 
@@ -26,10 +27,11 @@ final class UnsentTree {
    * Becomes a copy of a tree.
    *
    * @param begin index in the text of the token after the root
+   * @param itsSent nodes that the tree which is sent in its place is allowed to have
    * @param itsAllowed nodes that it was allowed to have
    * @param itsNanos what it cost to draft
    */
-  void copy(DraftTree tree, int begin, int itsAllowed, double itsNanos) {
+  void copy(DraftTree tree, int begin, int itsSent, int itsAllowed, double itsNanos) {
     size = tree.size();
     if (token.length < size) {
       token = new int[2 * size];
@@ -39,6 +41,7 @@ final class UnsentTree {
       token[i] = tree.token(i);
       parent[i] = tree.parent(i);
     }
+    sent = itsSent;
     allowed = itsAllowed;
     nanos = itsNanos;
     at = begin;
@@ -88,6 +91,6 @@ final class UnsentTree {
   /** Tells what was seen of it. */
   void tell(TreeSize treeSize) {
     int[] accepted = Arrays.copyOf(path, acceptLen);
-    treeSize.peeked(allowed, size, Verdict.of(accepted, 0), nanos);
+    treeSize.peeked(sent, allowed, size, Verdict.of(accepted, 0), nanos);
   }
 }

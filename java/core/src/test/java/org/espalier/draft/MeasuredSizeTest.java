@@ -2,6 +2,7 @@ package org.espalier.draft;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import java.util.ArrayDeque;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
@@ -43,15 +44,19 @@ class MeasuredSizeTest {
     IntToDoubleFunction pass = MeasuredSizeTest::boundByMemory;
     IntToDoubleFunction draft = n -> 0;
 
-    /** Acceptance of the i-th node of a chain, when the one before was accepted. */
+    /** Share of the tokens that are foreseen. */
     double alpha;
 
-    /**
-     * The same of the first node when the last token was not foreseen: below alpha, there are runs.
-     */
+    /** The same after one that was not: below alpha, there are runs. */
     double start = -1;
 
-    boolean inRun;
+    /** Which tokens from `at` on are foreseen, as far as anybody looked. */
+    final ArrayDeque<Boolean> foreseen = new ArrayDeque<>();
+
+    boolean last;
+
+    /** Tokens until the tree ends that was looked at. */
+    int peekLeft;
 
     /** Share of the steps in which the drafter finds something. */
     double found = 1;
@@ -76,10 +81,9 @@ class MeasuredSizeTest {
       return this;
     }
 
-    double time(int nodes, boolean drafts) {
-      double t = pass.applyAsDouble(nodes) + (drafts ? draft.applyAsDouble(nodes) : 0);
+    double disturbance() {
       double spike = random.nextInt(50) == 0 ? 5 : 0;
-      return t * (1 + noise * (random.nextDouble() + spike));
+      return 1 + noise * (random.nextDouble() + spike);
     }
 
     void step(TreeSize size, Object drafter) {
@@ -87,46 +91,52 @@ class MeasuredSizeTest {
       boolean drafts = allowed > 1;
       boolean finds = random.nextDouble() < found;
       int nodes = finds ? Math.min(allowed, longest) : 1;
-      int accepted = 0;
-      double first = inRun || start < 0 ? alpha : start;
-      while (accepted + 1 < nodes && random.nextDouble() < (accepted == 0 ? first : alpha)) {
-        accepted++;
-      }
-      inRun =
-          start >= 0
-              && accepted == nodes - 1
-              && random.nextDouble() < (accepted == 0 ? first : alpha);
-      int[] path = new int[accepted];
-      Arrays.setAll(path, i -> i + 1);
-      double t = time(nodes, drafts);
-      nanos += t;
-      tokens += accepted + 1;
-      asked += drafts ? 1 : 0;
+      int accepted = accepted(nodes);
+      double disturbance = disturbance();
+      double draftNanos = drafts ? disturbance * draft.applyAsDouble(nodes) : 0;
+      double passNanos = disturbance * pass.applyAsDouble(nodes);
       boolean resumed = drafts && !drafting;
       drafting = drafts;
-      Verdict verdict = Verdict.of(path, 0);
-      int peek = peeks ? size.peek(drafter, allowed) : 0;
-      boolean peeked = peek > allowed;
-      double passNanos = pass.applyAsDouble(nodes);
-      size.observe(drafter, allowed, nodes, resumed, peeked, verdict, t, passNanos);
-      if (peeked) {
-        peek(size, peek, finds ? Math.min(peek, longest) : 1, nodes, accepted, first);
+      int peek = peeks && peekLeft <= 0 ? size.peek(drafter, allowed) : 0;
+      int peekNodes = finds ? Math.min(peek, longest) : 1;
+      int peekAccepted = accepted(peekNodes);
+      for (int i = 0; i < accepted + 1; i++) {
+        foreseen.remove();
+      }
+      peekLeft -= accepted + 1;
+      nanos += draftNanos + passNanos;
+      tokens += accepted + 1;
+      asked += drafts ? 1 : 0;
+      Verdict verdict = chain(accepted);
+      size.observe(drafter, allowed, nodes, resumed, true, verdict, draftNanos, passNanos);
+      if (peek > allowed) {
+        peekLeft = peekAccepted - accepted;
+        double cost = 0.01 * PLAIN;
+        nanos += cost;
+        size.peeked(allowed, peek, peekNodes, chain(peekAccepted), cost);
       }
     }
 
-    private void peek(
-        TreeSize size, int allowed, int nodes, int sent, int acceptedOfSent, double first) {
-      int accepted = acceptedOfSent;
-      while (accepted >= sent - 1
-          && accepted + 1 < nodes
-          && random.nextDouble() < (accepted == 0 ? first : alpha)) {
+    /** What of a chain would be accepted. */
+    private int accepted(int nodes) {
+      while (foreseen.size() < nodes) {
+        last = random.nextDouble() < (last || start < 0 ? alpha : start);
+        foreseen.add(last);
+      }
+      int accepted = 0;
+      for (boolean isForeseen : foreseen) {
+        if (!isForeseen || accepted + 1 >= nodes) {
+          break;
+        }
         accepted++;
       }
+      return accepted;
+    }
+
+    private static Verdict chain(int accepted) {
       int[] path = new int[accepted];
       Arrays.setAll(path, i -> i + 1);
-      double cost = 0.01 * PLAIN;
-      nanos += cost;
-      size.peeked(allowed, nodes, Verdict.of(path, 0), cost);
+      return Verdict.of(path, 0);
     }
 
     /** Nanoseconds for each token until so many more are there. */

@@ -152,12 +152,41 @@ class PassTimesTest {
     TimeCurve curve = new TimeCurve();
     curve.begin(TimeCurve.indexOf(1), 100);
     curve.begin(TimeCurve.indexOf(4), 300);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 250; i++) {
       curve.observe(1, 100);
       curve.observe(4, 200);
     }
     assertThat(curve.at(1)).isBetween(97.0, 103.0);
     assertThat(curve.at(4)).isBetween(195.0, 205.0);
+  }
+
+  /** A few steps of a size between many of another one tell how the two compare. */
+  @Test
+  void trialsCorrectTheShape() {
+    TimeCurve curve = new TimeCurve();
+    curve.begin(TimeCurve.indexOf(1), 100);
+    curve.begin(TimeCurve.indexOf(4), 300);
+    for (int i = 0; i < 300; i++) {
+      curve.observe(1, 50);
+      if (i % 10 == 0) {
+        curve.observe(4, 100, false);
+      }
+    }
+    assertThat(curve.at(1)).isBetween(49.0, 51.0);
+    assertThat(curve.at(4)).isBetween(97.0, 110.0);
+  }
+
+  /** While one size alone is measured, a slow spell is the machine's, from the first step on. */
+  @Test
+  void aSlowSpellIsNotASize() {
+    TimeCurve curve = new TimeCurve();
+    curve.begin(TimeCurve.indexOf(1), 100);
+    curve.begin(TimeCurve.indexOf(4), 120);
+    for (int i = 0; i < 60; i++) {
+      curve.observe(4, 360);
+    }
+    assertThat(curve.at(4)).isBetween(342.0, 378.0);
+    assertThat(curve.at(4) / curve.at(1)).isLessThan(1.35);
   }
 
   @Test

@@ -37,11 +37,11 @@ class UnsentTreeTest {
     }
 
     @Override
-    public void peeked(int allowed, int nodes, Verdict verdict, double nanos) {
+    public void peeked(int itsSent, int allowed, int nodes, Verdict verdict, double nanos) {
       assertThat(nanos).isPositive();
       int[] path = new int[verdict.acceptLen()];
       Arrays.setAll(path, verdict::node);
-      told.add(allowed + " " + nodes + " " + Arrays.toString(path));
+      told.add(itsSent + " " + allowed + " " + nodes + " " + Arrays.toString(path));
     }
 
     @Override
@@ -50,9 +50,9 @@ class UnsentTreeTest {
         int allowed,
         int nodes,
         boolean resumed,
-        boolean peeked,
+        boolean alone,
         Verdict verdict,
-        double nanos,
+        double draftNanos,
         double passNanos) {}
 
     @Override
@@ -113,7 +113,7 @@ class UnsentTreeTest {
       Arrays.setAll(text, i -> random.nextInt(ALPHABET));
       DraftTree drafted = randomTree(random, text[begin - 1], 1 + random.nextInt(100));
       UnsentTree tree = new UnsentTree();
-      tree.copy(drafted, begin, 128, 1);
+      tree.copy(drafted, begin, 2, 128, 1);
       int length = begin;
       while (!tree.follow(text(Arrays.copyOf(text, length)))) {
         length += 1 + random.nextInt(3);
@@ -123,13 +123,11 @@ class UnsentTreeTest {
       List<Integer> path = walk(drafted, text, begin);
       assertThat(recorder.told)
           .as("seed %d", seed)
-          .containsExactly("128 " + drafted.size() + " " + path);
+          .containsExactly("2 128 " + drafted.size() + " " + path);
     }
   }
 
-  /**
-   * A plain step, then one of two nodes: of both the larger tree is told about, when it is clear.
-   */
+  /** The next larger tree is drafted where the text leaves the last one. */
   @Test
   void sizedDrafterTellsWhatBecameOfLargerTrees() {
     Recorder size = new Recorder();
@@ -138,12 +136,14 @@ class UnsentTreeTest {
     assertThat(drafter.propose(text(5, 6, 7, 8, 5)).size()).isEqualTo(1); // 6 7 8 is not sent
     assertThat(size.told).isEmpty();
     size.sent = 2;
-    assertThat(drafter.propose(text(5, 6, 7, 8, 5, 6)).size()).isEqualTo(2); // of 7 8 5, 7 is sent
+    assertThat(drafter.propose(text(5, 6, 7, 8, 5, 6)).size()).isEqualTo(2);
     assertThat(size.told).isEmpty();
+    drafter.propose(text(5, 6, 7, 8, 5, 6, 7, 5)); // it is 6 7, and here 6 7 8 is drafted again
+    assertThat(size.told).containsExactly("1 4 4 [1, 2]");
     size.peek = 0;
-    drafter.propose(text(5, 6, 7, 8, 5, 6, 7, 9));
-    drafter.propose(text(5, 6, 7, 8, 5, 6, 7, 9, 9)); // nothing is told twice
-    assertThat(size.told).containsExactly("4 4 [1, 2]", "4 4 [1]");
+    drafter.propose(text(5, 6, 7, 8, 5, 6, 7, 5, 9));
+    drafter.propose(text(5, 6, 7, 8, 5, 6, 7, 5, 9, 9)); // nothing is told twice
+    assertThat(size.told).containsExactly("1 4 4 [1, 2]", "2 4 4 []");
   }
 
   /** What is looked at changes nothing of what is sent. */

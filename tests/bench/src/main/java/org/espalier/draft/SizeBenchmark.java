@@ -60,9 +60,9 @@ public class SizeBenchmark {
     int peek = peeks ? size.peek(this, allowed) : 0;
     Verdict seen = allowed > 2 ? verdict : none;
     double nanos = nanos(allowed);
-    size.observe(this, allowed, allowed, false, peek > allowed, seen, nanos, nanos);
+    size.observe(this, allowed, allowed, false, true, seen, 0, nanos);
     if (peek > allowed) {
-      size.peeked(peek, peek, verdict, PEEK);
+      size.peeked(allowed, peek, peek, verdict, PEEK);
     }
     return allowed;
   }
