@@ -416,7 +416,6 @@ STEP_MUTANTS = [
     ("cuda/cuda_backend.cu", "ops go on behind a failure", "if (failure_.status == ESPALIER_OK) attempt_always(body);", "attempt_always(body);"),
     ("cuda/cuda_backend.cu", "no workspace for our own kernels beside cuBLASLt", "std::max(cuda_skinny_gemm_workspace(of), cublaslt_.workspace_bytes(of))",
      "cublaslt_.workspace_bytes(of)", "simt_cublaslt_backend"),
-    ("native/runtime/session.cpp", "no prompt planned", "  run({}, 0, false);\n  const int32_t most", "  const int32_t most", "simt_session"),
     ("cuda/cuda_backend.cu", "planning runs the ops", "if (!planning_) op(args, stream_);", "op(args, stream_);", "simt_step"),
     ("cuda/cuda_backend.cu", "the last planned op decides", "planned_bytes_ = std::max(planned_bytes_, bytes);", "planned_bytes_ = bytes;", "simt_step"),
     ("cuda/cuda_backend.cu", "what is planned is not taken", "attempt([&] { grow_workspace(planned_bytes_); });", "", "simt_step"),
