@@ -302,7 +302,7 @@ TEST(cases_behind_the_time_limit_are_left_out_by_name) {
   class Slow final : public OverCpu {
    public:
     void commit_kv(const espalier::CommitKvArgs& args) override {
-      if (!std::exchange(slept_, true)) std::this_thread::sleep_for(std::chrono::seconds(3));
+      if (!std::exchange(slept_, true)) std::this_thread::sleep_for(std::chrono::seconds(10));
       OverCpu::commit_kv(args);
     }
 
@@ -311,7 +311,7 @@ TEST(cases_behind_the_time_limit_are_left_out_by_name) {
   } device;
   HostTimer timer(device);
   Limits limits = tiny_limits();
-  limits.most_seconds = 3;
+  limits.most_seconds = 10;
   Bench bench(device, timer, limits, kQuiet);
   Cases(bench, tiny()).run_all();
   CHECK_EQ(bench.rows().size(), kTinyRows);
@@ -402,7 +402,7 @@ TEST(a_hang_is_ended_and_named_and_so_is_what_is_behind_it) {
       Hangs device(in_products);
       HostTimer timer(device);
       Limits limits = tiny_limits();
-      limits.most_seconds = 0.5;
+      limits.most_seconds = 4;
       return whole_run(device, timer, tiny(), limits, {}, print) ? 0 : 2;
     };
     int code = 0;
@@ -411,7 +411,7 @@ TEST(a_hang_is_ended_and_named_and_so_is_what_is_behind_it) {
     const double seconds =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
     CHECK_EQ(code, 1);
-    CHECK_MSG(seconds > 2.7 && seconds < 20, "%.1f s", seconds);
+    CHECK_MSG(seconds > 6 && seconds < 90, "%.1f s", seconds);
     CHECK_EQ(lines.size(), kTinyRows + 1);
     if (lines.size() != kTinyRows + 1) continue;
     CHECK_EQ(has(lines[0], "did not end in its time\", \"failed\": true"), in_products);
@@ -500,7 +500,8 @@ TEST(a_quick_run_keeps_to_its_time_on_a_modest_card) {
   CountingDevice device;
   CountedTime timer(device);
   const auto began = std::chrono::steady_clock::now();
-  Bench bench(device, timer, limits(true, size_t{12} << 30, kQuickSeconds), kQuiet);
+  const double unlimited = 1e9;  // it is the card's time that counts, not this machine's
+  Bench bench(device, timer, limits(true, size_t{12} << 30, unlimited), kQuiet);
   std::vector<GemmPeer> peers;
   for (const char* name : {"cuBLAS", "CUTLASS"}) {
     peers.push_back({name, [&](const void*, const void*, void*, int64_t m, int64_t n, int64_t k) {
