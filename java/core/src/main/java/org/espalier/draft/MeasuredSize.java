@@ -248,15 +248,18 @@ final class MeasuredSize implements TreeSize {
         choose();
       }
     } else {
-      trialTokens += verdict.acceptLen() + 1;
-      trialNanos += itsNanos;
       double bestNanos = nanos;
       double bestNanosPerToken = nanos / tokens;
-      double cost = itsNanos - (verdict.acceptLen() + 1) * bestNanosPerToken;
-      if (peeks) { // what its tokens are worth is known better than by a few steps
+      double itsTokens = verdict.acceptLen() + 1;
+      double least = Double.NEGATIVE_INFINITY;
+      if (peeks) { // how many it yields is known better than by a few steps
         sum(trial);
-        cost = Math.max(LEAST_PRICE * bestNanos, itsNanos - tokens * bestNanosPerToken);
+        itsTokens = tokens;
+        least = LEAST_PRICE * bestNanos;
       }
+      trialTokens += itsTokens;
+      trialNanos += itsNanos;
+      double cost = Math.max(least, itsNanos - itsTokens * bestNanosPerToken);
       credit = Math.max(credit - cost, -MOST_DEBT * bestNanos);
       if (--stepsLeft == 0) {
         endTrial(bestNanosPerToken);
