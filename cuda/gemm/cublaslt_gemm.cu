@@ -4,9 +4,9 @@
 // Needs   packed weights
 // Shapes  unpacked [num, operand_cols(k)] of a packed weight's rows; rounded x [m, operand_cols(k)]; y, up [m, ...] sums in fp32
 // Launch  unpack: a warp for each packed block of 8 rows x 32 columns, a lane for 16 bytes of it: it reads 512 bytes in one piece and
-//         writes 64 in each of 8 rows. round_rows: a block for each row, as skinny_gemm.cu's. finish: a thread for each column
-// Rows    unpack knows no rows of x; round_rows and finish take a row's own
-// Bytes   unpack n k 4; round_rows m k 6; finish m n 8, with the gate m n 12
+//         writes 64 in each of 8 rows. x is rounded by skinny_gemm.cu's round_rows. finish: a thread for each column
+// Rows    unpack knows no rows of x; finish takes a row's own
+// Bytes   unpack n k 4; finish m n 8, with the gate m n 12
 // Memory  x rounded; a weight, or a block of its rows, unpacked; the sums of as many columns of up, and of w where they may not lie
 //         in out yet; 32 MB for the library
 #include <algorithm>
@@ -30,15 +30,6 @@ __global__ void __launch_bounds__(kGemmThreads)
   if (row >= num) return;
   *reinterpret_cast<Words*>(rows + row * groups * kBlockCols + col) =
       *reinterpret_cast<const Words*>(packed.data + packed_offset(row, col, packed.cols));
-}
-
-template <class T>
-__global__ void __launch_bounds__(kGemmThreads) round_rows_kernel(GemmView view) {
-  SIMT_SHARED(float[1][kGemmWarps], of_warp);
-  SIMT_SHARED(float[1], factor);
-  simt::wait_for_previous();
-  simt::allow_next();
-  round_row<T, false>(view, simt::block(), of_warp, factor);
 }
 
 __global__ void __launch_bounds__(kGemmThreads)
@@ -72,15 +63,6 @@ void launch_unpack(
   const int64_t blocks = (num + kBlockRows - 1) / kBlockRows * num_groups(packed.cols);
   SIMT_LAUNCH(
       unpack_kernel, shape_of((blocks + kGemmWarps - 1) / kGemmWarps, 1, stream), from, num, rows);
-}
-
-void launch_round_rows(const GemmView& view, Type type, simt::Stream stream) {
-  const simt::Launch shape = shape_of(view.m, 1, stream);
-  if (type == Type::kBf16) {
-    SIMT_LAUNCH(round_rows_kernel<simt::Bf16>, shape, view);
-  } else {
-    SIMT_LAUNCH(round_rows_kernel<simt::Fp16>, shape, view);
-  }
 }
 
 void launch_finish(const GemmView& view, int part, const Products& products, simt::Stream stream) {

@@ -18,9 +18,6 @@ SIMT_HOST_DEVICE int64_t operand_cols(int64_t k) { return num_groups(k) * kBlock
 void launch_unpack(
     const MatrixView& packed, int64_t first, int64_t num, uint16_t* rows, simt::Stream stream);
 
-/** view.x, normalised and rounded to `type`, to view.rounded [m, operand_cols(k)]. */
-void launch_round_rows(const GemmView& view, Type type, simt::Stream stream);
-
 /** Products whose sums are complete: those of columns first .. first + num - 1 of a part, of all rows. */
 struct Products {
   int64_t first, num;

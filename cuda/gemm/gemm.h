@@ -289,6 +289,8 @@ GemmView gemm_view(const SkinnyGemmArgs& args);
 /** Chooses by type and rows. workspace: cuda_skinny_gemm_workspace bytes; turns: kNumTurns zeros. */
 void launch_skinny_gemm(
     const GemmView& view, Type type, void* workspace, int32_t* turns, simt::Stream stream);
+/** view.x, normalised and rounded to `type`, to view.rounded, not packed: [m, num_groups(k) * kBlockCols]. */
+void launch_round_rows(const GemmView& view, Type type, simt::Stream stream);
 /** 16-bit weights, view.rounded and maybe view.turns; for more than 64 rows. */
 void launch_prefill_gemm(const GemmView& view, Type type, simt::Stream stream);
 /** The same for packed weights on a card of sm_90a. Other bits: for prompts alone. */

@@ -30,13 +30,13 @@ constexpr int kMostFusedRows = 16, kMostSlicedRows = 64, kMostRowsInTurns = 256;
 // ------------------------------------------------------------------------------------------------ rounding before
 
 /** One row for each block. */
-template <class T>
+template <class T, bool kPacked>
 __global__ void __launch_bounds__(kGemmThreads) round_rows_kernel(GemmView view) {
   SIMT_SHARED(float[1][kGemmWarps], of_warp);
   SIMT_SHARED(float[1], factor);
   simt::wait_for_previous();
   simt::allow_next();
-  round_row<T>(view, simt::block(), of_warp, factor);
+  round_row<T, kPacked>(view, simt::block(), of_warp, factor);
 }
 
 // -------------------------------------------------------------------------------------------------------- sliced
@@ -306,9 +306,10 @@ simt::Launch shape_of(
       .overlap = true};
 }
 
-template <class T>
+template <class T, bool kPacked>
 void round_rows(const GemmView& view, simt::Stream stream) {
-  SIMT_LAUNCH(round_rows_kernel<T>, shape_of(num_rounded_rows(view), 1, 0, stream), view);
+  const int64_t rows = kPacked ? num_rounded_rows(view) : view.m;
+  SIMT_LAUNCH((round_rows_kernel<T, kPacked>), shape_of(rows, 1, 0, stream), view);
 }
 
 template <class T, int kTokens, bool kRounded>
@@ -340,7 +341,7 @@ void launch_16_bit(
                              simt::device_capability() == 90;
   view.rounded = workspace;
   if (by_warpgroups || view.m > kMostRowsInTurns) {
-    round_rows<T>(view, stream);
+    round_rows<T, true>(view, stream);
   } else {
     view.turns = turns;
   }
@@ -388,6 +389,14 @@ size_t cuda_skinny_gemm_workspace(const SkinnyGemmArgs& args) {
   const Weight& w = args.part[0].w;
   if (w.type == Type::kFp32 || args.m <= kMostFusedRows) return 0;
   return static_cast<size_t>(packed_bytes(args.m, w.k));
+}
+
+void launch_round_rows(const GemmView& view, Type type, simt::Stream stream) {
+  if (type == Type::kBf16) {
+    round_rows<simt::Bf16, false>(view, stream);
+  } else {
+    round_rows<simt::Fp16, false>(view, stream);
+  }
 }
 
 void launch_skinny_gemm(
