@@ -86,12 +86,12 @@ final class SizedDrafter implements Drafter {
    * of passages in which many are accepted, which would take few steps then.
    */
   private void peek(Context context) {
-    if (peeking && unsent.follow(context)) {
+    if (peeking) {
+      if (!unsent.follow(context)) {
+        return;
+      }
       unsent.tell(size);
       peeking = false;
-    }
-    if (peeking) {
-      return;
     }
     int nodes = Math.min(size.peek(this, allowed), context.maxNodes() + 1);
     if (nodes > allowed && context.maxDepth() > 0) {

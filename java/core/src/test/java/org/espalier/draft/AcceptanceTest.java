@@ -2,9 +2,7 @@ package org.espalier.draft;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import java.util.Arrays;
 import java.util.Random;
-import org.espalier.Verdict;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -32,12 +30,6 @@ class AcceptanceTest {
     return accepted;
   }
 
-  private static Verdict chain(int accepted) {
-    int[] path = new int[accepted];
-    Arrays.setAll(path, i -> i + 1);
-    return Verdict.of(path, 0);
-  }
-
   /** Tokens per step with trees of a size. */
   private static double truth(boolean[] text, int nodes) {
     int steps = 0;
@@ -63,7 +55,7 @@ class AcceptanceTest {
     Acceptance acceptance = new Acceptance(512, KEEP);
     for (int at = 0; at < LENGTH; ) {
       int accepted = accepted(text, at, 8);
-      acceptance.observe(1, 8, 8, chain(accepted));
+      acceptance.observe(1, 8, 8, Trees.acceptedOfChain(accepted));
       at += accepted + 1;
     }
     assertThat(estimate(acceptance, 8) / truth(text, 8)).isBetween(0.98, 1.02);
@@ -84,11 +76,11 @@ class AcceptanceTest {
     int left = 0;
     for (int at = 0; at < LENGTH; ) {
       int accepted = accepted(text, at, 2);
-      acceptance.observe(1, 2, 2, chain(accepted));
-      ofSent.observe(1, 2, 2, chain(accepted));
+      acceptance.observe(1, 2, 2, Trees.acceptedOfChain(accepted));
+      ofSent.observe(1, 2, 2, Trees.acceptedOfChain(accepted));
       if (at >= left) {
         int larger = accepted(text, at, 8);
-        acceptance.observe(2, 8, 8, chain(larger));
+        acceptance.observe(2, 8, 8, Trees.acceptedOfChain(larger));
         left = at + larger + 1;
       }
       at += accepted + 1;

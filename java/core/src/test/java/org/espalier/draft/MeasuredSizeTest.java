@@ -3,7 +3,6 @@ package org.espalier.draft;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import java.util.ArrayDeque;
-import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.function.IntToDoubleFunction;
@@ -107,13 +106,13 @@ class MeasuredSizeTest {
       nanos += draftNanos + passNanos;
       tokens += accepted + 1;
       asked += drafts ? 1 : 0;
-      Verdict verdict = chain(accepted);
+      Verdict verdict = Trees.acceptedOfChain(accepted);
       size.observe(drafter, allowed, nodes, resumed, true, verdict, draftNanos, passNanos);
       if (peek > allowed) {
         peekLeft = peekAccepted - accepted;
         double cost = 0.01 * PLAIN;
         nanos += cost;
-        size.peeked(allowed, peek, peekNodes, chain(peekAccepted), cost);
+        size.peeked(allowed, peek, peekNodes, Trees.acceptedOfChain(peekAccepted), cost);
       }
     }
 
@@ -131,12 +130,6 @@ class MeasuredSizeTest {
         accepted++;
       }
       return accepted;
-    }
-
-    private static Verdict chain(int accepted) {
-      int[] path = new int[accepted];
-      Arrays.setAll(path, i -> i + 1);
-      return Verdict.of(path, 0);
     }
 
     /** Nanoseconds for each token until so many more are there. */

@@ -2,8 +2,6 @@ package org.espalier.draft;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
-import java.nio.file.Files;
-import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Supplier;
@@ -17,6 +15,7 @@ import org.espalier.Model;
 import org.espalier.ModelOptions;
 import org.espalier.Session;
 import org.espalier.SessionOptions;
+import org.espalier.it.Fixtures;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -26,16 +25,6 @@ import org.junit.jupiter.params.provider.CsvSource;
  */
 class DynamicAgainstFixedTest {
   private static final int PROMPTS = 12;
-
-  private static List<String> prompts() throws Exception {
-    Path root = Path.of(System.getProperty("espalier.test.root", "../.."));
-    List<String> prompts = new ArrayList<>();
-    for (String line : Files.readAllLines(root.resolve("tests/models/prompts.jsonl"))) {
-      prompts.add(
-          new com.fasterxml.jackson.databind.ObjectMapper().readTree(line).get("prompt").asText());
-    }
-    return prompts.subList(0, PROMPTS);
-  }
 
   private static DraftSource source(String name, Session session, Model draft, int nodes) {
     int layers = session.model().info().numLayers();
@@ -62,7 +51,7 @@ class DynamicAgainstFixedTest {
   }
 
   private static double tokensPerPass(
-      Model model, Model draft, String name, Supplier<TreePolicy> policies) throws Exception {
+      Model model, Model draft, String name, Supplier<TreePolicy> policies) {
     long tokens = 0;
     long passes = 0;
     DrafterFactory factory =
@@ -73,8 +62,8 @@ class DynamicAgainstFixedTest {
     GenerationOptions options =
         GenerationOptions.defaults().withMaxNewTokens(64).withDrafter(factory);
     try (Session session = model.newSession(SessionOptions.defaults())) {
-      for (String prompt : prompts()) {
-        int[] ids = model.tokenizer().encode(prompt);
+      for (Fixtures.Prompt prompt : Fixtures.allPrompts().subList(0, PROMPTS)) {
+        int[] ids = model.tokenizer().encode(prompt.text());
         try (Generation generation = new Generation(session, List.of(ids), options)) {
           GenerationResult result = generation.run().get(0);
           tokens += result.tokenIds().size();
@@ -94,8 +83,7 @@ class DynamicAgainstFixedTest {
     "early-exit, 6, 2, 22",
     "layer-skip, 6, 2, 22"
   })
-  void followingTheProbabilitiesWins(String name, int gamma, int width, int nodes)
-      throws Exception {
+  void followingTheProbabilitiesWins(String name, int gamma, int width, int nodes) {
     try (Model model = Model.tinyJava();
         Model draft = Model.embedded("tiny-java-draft", ModelOptions.defaults())) {
       double fixed = tokensPerPass(model, draft, name, () -> new FixedTree(gamma, width));

@@ -12,13 +12,13 @@ import org.espalier.Model;
 import org.espalier.ModelOptions;
 
 /** The fixture models, shared by all tests, and the held-out prompts. */
-final class Fixtures {
+public final class Fixtures {
   private static final ObjectMapper JSON = new ObjectMapper();
 
   private Fixtures() {}
 
   /** A held-out prompt. */
-  record Prompt(String id, String text) {
+  public record Prompt(String id, String text) {
     @Override
     public String toString() {
       return id;
@@ -55,6 +55,19 @@ final class Fixtures {
 
   /** All held-out prompts in a full run, otherwise {@code few} of them, spread evenly. */
   static List<Prompt> prompts(int few) {
+    List<Prompt> all = allPrompts();
+    if (full()) {
+      return all;
+    }
+    List<Prompt> some = new ArrayList<>();
+    for (int i = 0; i < few; i++) {
+      some.add(all.get(i * all.size() / few));
+    }
+    return some;
+  }
+
+  /** All held-out prompts. */
+  public static List<Prompt> allPrompts() {
     List<Prompt> all = new ArrayList<>();
     try {
       for (String line : Files.readAllLines(root().resolve("tests/models/prompts.jsonl"))) {
@@ -64,14 +77,7 @@ final class Fixtures {
     } catch (IOException e) {
       throw new UncheckedIOException(e);
     }
-    if (full()) {
-      return all;
-    }
-    List<Prompt> some = new ArrayList<>();
-    for (int i = 0; i < few; i++) {
-      some.add(all.get(i * all.size() / few));
-    }
-    return some;
+    return all;
   }
 
   /** The last tokens of a prompt, few enough to leave the time to decoding. */
