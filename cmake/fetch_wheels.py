@@ -29,8 +29,10 @@ def link_as_toolkit(root: pathlib.Path) -> None:
 
 
 def install(requirements: pathlib.Path, folder: pathlib.Path) -> None:
-    unfinished = folder.with_name(folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    for left in folder.parent.glob(folder.name + ".unfinished-*"):  # by a fetch that was interrupted
+        shutil.rmtree(left, ignore_errors=True)
+    # A name of its own: the pip of a fetch that was killed may still be writing.
+    unfinished = folder.with_name(f"{folder.name}.unfinished-{os.getpid()}")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps",
            "--only-binary", ":all:", "--require-hashes", "--target", str(unfinished), "-r", str(requirements)]
     result = subprocess.run(pip, capture_output=True, text=True)
