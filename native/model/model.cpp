@@ -79,6 +79,9 @@ Model::Model(std::shared_ptr<Device> device, const std::string& dir)
     }
     final_norm_ = load("model.norm.weight", {c.hidden});
     if (!c.tied_embeddings) lm_head_ = load("lm_head.weight", {c.vocab, c.hidden});
+    // Sessions on other contexts do not wait for this one's copies.
+    device_->backend->synchronize();
+    check(*device_->backend);
   } catch (...) {
     for (const NamedWeight& w : all_) device_->backend->release_weight(w.weight);
     throw;

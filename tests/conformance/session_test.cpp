@@ -60,9 +60,12 @@ struct Session {
   const Fixture& fixture;
   espalier_session* handle = nullptr;
 
-  explicit Session(const Fixture& f, espalier_session_options options = {}) : fixture(f) {
+  explicit Session(const Fixture& f, espalier_session_options options = {})
+      : Session(f, f.ctx, options) {}
+  Session(const Fixture& f, espalier_context* ctx, espalier_session_options options = {})
+      : fixture(f) {
     options.size = sizeof options;
-    ok(espalier_session_create(f.ctx, f.model, &options, &handle));
+    ok(espalier_session_create(ctx, f.model, &options, &handle));
   }
   ~Session() { espalier_session_destroy(handle); }
 
@@ -996,6 +999,21 @@ TEST(a_pass_over_some_layers_is_only_for_drafts) {
   CHECK(fails(
       espalier_session_grow(s.handle, 1, token.data(), path.data()), ESPALIER_INVALID_STATE,
       "is committed"));
+}
+
+TEST(a_session_on_another_context_sees_the_whole_model_at_once) {
+  const Fixture f;
+  espalier_context* other = espalier_test::create_context(2);
+  REQUIRE(other != nullptr);
+  const Tokens tokens = {1, 2, 3, 4, 5};
+  Logits there;
+  {
+    Session session(f, other);
+    there = session.plain(tokens);
+  }
+  Session here(f);
+  CHECK(same_bits(there, here.plain(tokens)));
+  espalier_context_destroy(other);
 }
 
 TEST(the_context_of_the_model_ends_where_the_config_says) {

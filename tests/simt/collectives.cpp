@@ -129,9 +129,9 @@ void load_matrices(Block& block, int warp, const Rendezvous& r, int num, bool tr
           &thread, block.index, Defect::kBadArgument, r.place,
           "load_matrix from memory that is not shared");
     }
-    Thread* running = std::exchange(machine.current, &thread);
+    Thread* running = std::exchange(current, &thread);
     check_access(thread, row, 16, Access::kRead, r.place);
-    machine.current = running;
+    current = running;
     std::memcpy(element[i / 8][i % 8], row, 16);
   }
   for (int lane = 0; lane < kLanes; ++lane) {

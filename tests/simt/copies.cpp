@@ -22,9 +22,9 @@ void check_global(const void* p, const char* primitive, Place place) {
 /** Reads the source and writes the destination in the name of `thread`. */
 void finish_copy(Thread& thread, const Copy& copy) {
   lift_unfinished(copy.to, copy.bytes);
-  Thread* running = std::exchange(machine.current, &thread);
+  Thread* running = std::exchange(current, &thread);
   check_access(thread, copy.to, copy.bytes, Access::kWrite, copy.place);
-  machine.current = running;
+  current = running;
   if (copy.valid_bytes > 0) std::memcpy(copy.to, copy.from, copy.valid_bytes);
   std::memset(static_cast<char*>(copy.to) + copy.valid_bytes, 0, copy.bytes - copy.valid_bytes);
 }

@@ -1,4 +1,5 @@
-// What a program emulated, told when it ends: a line, and a file for whoever adds up the programs of a run.
+// What a program emulated, told when it ends: a line of standard error, as standard output may be a document, and a file for
+// whoever adds up the programs of a run.
 #include <errno.h>
 
 #include <cstdio>
@@ -11,7 +12,8 @@ namespace simt::emulated {
 Machine::~Machine() {
   if (counts.launches == 0) return;
   const auto number = [](uint64_t n) { return static_cast<unsigned long long>(n); };
-  std::printf(
+  std::fprintf(
+      stderr,
       "emulated: %zu kernels, %llu launches, %llu blocks, %llu threads, %llu accesses checked\n",
       kernels.size(), number(counts.launches), number(counts.blocks), number(counts.threads),
       number(counts.accesses));

@@ -19,6 +19,8 @@
 namespace simt::emulated {
 
 Machine machine;
+std::recursive_mutex turn;
+constinit thread_local Thread* current = nullptr;
 
 const char* name_of(Defect defect) {
   switch (defect) {
@@ -90,7 +92,7 @@ void clean_stack(char*) {}
 #endif
 
 [[noreturn]] void end_fiber() {
-  switch_to_host(*machine.current, true);
+  switch_to_host(*current, true);
   __builtin_unreachable();
 }
 
@@ -121,7 +123,7 @@ void finish_thread(Thread& thread) {
 void run_fiber() {
   finish_first_switch();
   machine.launch->call(machine.launch->params);
-  finish_thread(*machine.current);
+  finish_thread(*current);
   end_fiber();
 }
 
@@ -204,10 +206,10 @@ void run_alive() {
           describe_waits().c_str());
     }
     clear_ready(*next);
-    machine.current = next;
+    current = next;
     ++machine.counts.switches;
     switch_to(*next);
-    machine.current = nullptr;
+    current = nullptr;
     if (machine.report) return;
   }
 }
@@ -295,37 +297,37 @@ Report::Report(
       place(std::move(place)) {}
 
 void report(Defect defect, Place place, const char* format, ...) {
-  Thread* thread = machine.current;
-  machine.current = nullptr;  // what follows is not the kernel's
+  Thread* thread = current;
+  current = nullptr;  // what follows is not the kernel's
   va_list args;
   va_start(args, format);
   report_text(thread, thread == nullptr ? -1 : thread->block->index, defect, place, format, args);
   va_end(args);
   if (thread == nullptr) throw *std::exchange(machine.report, nullptr);
-  machine.current = thread;
+  current = thread;
   end_fiber();
 }
 
 void report_of(
     const Thread* thread, int block, Defect defect, Place place, const char* format, ...) {
-  Thread* running = std::exchange(machine.current, nullptr);
+  Thread* running = std::exchange(current, nullptr);
   va_list args;
   va_start(args, format);
   report_text(thread, block, defect, place, format, args);
   va_end(args);
   if (running == nullptr) throw *std::exchange(machine.report, nullptr);
-  machine.current = running;
+  current = running;
   end_fiber();
 }
 
 Thread& current_thread(const char* primitive) {
-  if (machine.current == nullptr)
+  if (current == nullptr)
     throw std::logic_error(std::string(primitive) + " called outside of a kernel");
-  return *machine.current;
+  return *current;
 }
 
 void wait_for(const char* primitive, Place place) {
-  Thread& thread = *machine.current;
+  Thread& thread = *current;
   thread.state = Thread::kWaiting;
   thread.waiting_for = primitive;
   thread.place = place;
@@ -333,7 +335,7 @@ void wait_for(const char* primitive, Place place) {
 }
 
 void poll(const char* primitive, Place place) {
-  Thread& thread = *machine.current;
+  Thread& thread = *current;
   thread.state = Thread::kPolling;
   thread.waiting_for = primitive;
   thread.place = place;
@@ -352,13 +354,18 @@ void note_progress() { machine.polls = 0; }
 uint32_t new_epoch() { return ++machine.last_epoch; }
 
 void set_order(Order order, uint64_t seed) {
+  const Turn held(turn);
   machine.order = order;
   machine.random.seed(seed);
 }
 
-Counts counts() { return machine.counts; }
+Counts counts() {
+  const Turn held(turn);
+  return machine.counts;
+}
 
 void run_launch(const LaunchCall& call) {
+  const Turn held(turn);
   if (machine.launch != nullptr) throw std::logic_error("a launch inside a launch");
   struct Reset {
     ~Reset() {
@@ -404,9 +411,15 @@ void run_launch(const LaunchCall& call) {
   }
 }
 
-void set_blocks_together(bool together) { blocks_together = together; }
+void set_blocks_together(bool together) {
+  const Turn held(turn);
+  blocks_together = together;
+}
 
-void set_last_blocks(int num) { last_blocks = num; }
+void set_last_blocks(int num) {
+  const Turn held(turn);
+  last_blocks = num;
+}
 
 // -------------------------------------------------------------------------------------------------- indices
 

@@ -11,6 +11,7 @@
 #include <bit>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <random>
 #include <set>
 #include <string>
@@ -156,7 +157,6 @@ struct Block {
 struct Machine {
   const LaunchCall* launch = nullptr;
   int num_blocks = 0;
-  Thread* current = nullptr;
   std::vector<std::unique_ptr<Block>> blocks;  // those alive
   int num_at_grid_barrier = 0;
   uint32_t base_epoch = 0;  // stamps up to this one come before everything now running
@@ -180,6 +180,19 @@ struct Machine {
 };
 
 extern Machine machine;
+
+/**
+ * Threads of the host take turns on the device: whoever uses the machine, its memory or a stream holds this, and a wait for a
+ * stream holds it until all of the stream's work is done.
+ */
+extern std::recursive_mutex turn;
+using Turn = std::lock_guard<std::recursive_mutex>;
+
+/**
+ * The kernel's thread that this thread of the host is running, or null. Code of other threads of the host may be watched, too,
+ * for it is in the same files: it is none of the kernel's.
+ */
+extern constinit thread_local Thread* current __attribute__((tls_model("initial-exec")));
 
 /** An element of a matrix operand. */
 inline float value_of(uint16_t bits, bool bf16) {

@@ -182,7 +182,7 @@ bool ordered(const Stamp& stamp, const Thread& thread) {
 [[noreturn]] void report_race(
     const Region& region, size_t byte, const Stamp& earlier, const char* earlier_access,
     const char* access, Place place) {
-  const Thread& thread = *machine.current;
+  const Thread& thread = *current;
   const std::string line = line_of(earlier.place & kPlaceBits);
   if (earlier.block() == static_cast<uint32_t>(thread.block->index)) {
     report(
@@ -296,6 +296,7 @@ void check_elsewhere(uintptr_t p, size_t bytes, bool write, Place place) {
 
 Region* create_global(
     const char* name, size_t bytes, size_t granule, bool written, bool read_only) {
+  const Turn held(turn);
   Region* region = create_region(name, bytes, granule);
   region->written = written;
   region->read_only = read_only;
@@ -305,6 +306,7 @@ Region* create_global(
 }
 
 void destroy_global(Region* region) {
+  const Turn held(turn);
   if (region != nullptr) destroy_region(region);
 }
 
@@ -523,9 +525,9 @@ namespace {
 using simt::emulated::Access;
 
 inline void seen(const void* p, size_t bytes, Access access, const void* return_address) {
-  if (simt::emulated::machine.current == nullptr) return;  // the host's
+  if (simt::emulated::current == nullptr) return;  // the host's
   simt::emulated::check_access(
-      *simt::emulated::machine.current, p, bytes, access, simt::emulated::place_of(return_address));
+      *simt::emulated::current, p, bytes, access, simt::emulated::place_of(return_address));
 }
 
 /** What -fsanitize=undefined hands to its handlers first. */
@@ -537,7 +539,7 @@ struct SourceLocation {
 [[noreturn]] void undefined(
     simt::emulated::Defect defect, const void* data, const char* text, const void* return_address) {
   const auto* location = static_cast<const SourceLocation*>(data);
-  if (simt::emulated::machine.current == nullptr) {
+  if (simt::emulated::current == nullptr) {
     std::fprintf(stderr, "%s:%u: %s\n", location->file, location->line, text);
     __builtin_trap();
   }

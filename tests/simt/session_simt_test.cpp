@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <random>
+#include <thread>
 
 #include "check.h"
 #include "emulated_device.h"
@@ -350,4 +351,35 @@ TEST(tiny_java_reads_its_prompt_by_cublaslt_and_drafts_change_nothing) {
   CHECK_EQ(espalier_test::fake_library().matmuls, 7 * 8 * 2 * 2);
   CHECK_EQ(espalier_test::fake_library().heuristics, 4);
   CHECK_EQ(espalier_test::fake_library().algorithm_rows, 80);
+}
+
+TEST(models_on_two_threads_do_not_disturb_each_other) {
+  espalier_test::RandomModel shape;
+  shape.hidden = 64;
+  shape.head_dim = 64;
+  shape.max_positions = 256;
+  espalier_test::TemporaryFolder folder;
+  espalier_test::write_random_model(shape, folder.path());
+  constexpr int kThreads = 2, kTexts = 2;
+  const auto decode_texts = [&](int thread) {
+    Decoder device(espalier_test::create_emulated_context(), folder.path());
+    std::vector<Text> texts;
+    for (int i = 0; i < kTexts; ++i) {
+      Tokens prompt;
+      for (int k = 0; k < 12 + 5 * i; ++k) prompt.push_back((k * 7 + thread * 3 + i) % shape.vocab);
+      const espalier_sampling how = sampled(i % 2 == 0 ? 0 : 0.8f, 7 + i);
+      texts.push_back(
+          decode(device, prompt, 4, how, around(Tokens(4, 1), prompt.size(), 9, shape.vocab, i)));
+    }
+    return texts;
+  };
+  std::vector<std::vector<Text>> alone(kThreads), together(kThreads);
+  for (int i = 0; i < kThreads; ++i) alone[i] = decode_texts(i);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i)
+    threads.emplace_back([&, i] { together[i] = decode_texts(i); });
+  for (std::thread& thread : threads) thread.join();
+  for (int i = 0; i < kThreads; ++i) {
+    for (int k = 0; k < kTexts; ++k) check_same(together[i][k], alone[i][k], "two threads");
+  }
 }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "machine.h"
@@ -26,6 +27,7 @@ struct CapturedGraph {
 struct CUstream_st {
   Work pending;
   std::unique_ptr<CapturedGraph> captured;  // while capturing
+  std::thread::id capturing;                // the thread of the host that does
 };
 
 namespace simt::emulated {
@@ -36,15 +38,16 @@ std::set<CUstream_st*>& streams() {
   return all;
 }
 
-/** Fails what a real stream would refuse, or break, while it captures. */
+/** Fails what a device would refuse, or what would break the capture, while the calling thread captures. */
 void need_no_capture(const char* call) {
   for (const CUstream_st* stream : streams()) {
-    if (stream->captured != nullptr)
+    if (stream->captured != nullptr && stream->capturing == std::this_thread::get_id())
       throw DeviceError(std::string(call) + " while a stream captures");
   }
 }
 
 void enqueue(CUstream_st* stream, std::function<void()> work) {
+  const Turn held(turn);
   if (stream == nullptr) throw DeviceError("work without a stream");
   (stream->captured != nullptr ? stream->captured->work : stream->pending)
       .push_back(std::move(work));
@@ -91,6 +94,7 @@ void run_in_stream(CUstream_st* stream, std::function<void()> work) {
 }
 
 void* allocate(size_t bytes, bool read_only) {
+  const Turn held(turn);
   need_no_capture("allocate");
   ++machine.counts.allocations;
   const std::string name = (read_only ? "weight " : "device memory ") +
@@ -101,6 +105,7 @@ void* allocate(size_t bytes, bool read_only) {
 
 void release(void* memory) {
   if (memory == nullptr) return;
+  const Turn held(turn);
   need_no_capture("release");
   ++machine.counts.releases;
   for (CUstream_st* stream : streams()) {
@@ -115,28 +120,33 @@ void release(void* memory) {
 }
 
 CUstream_st* create_stream() {
+  const Turn held(turn);
   auto* stream = new CUstream_st;
   streams().insert(stream);
   return stream;
 }
 
 void destroy_stream(CUstream_st* stream) {
+  const Turn held(turn);
   streams().erase(stream);
   delete stream;
 }
 
 void wait(CUstream_st* stream) {
+  const Turn held(turn);
   need_no_capture("wait");
   ++machine.counts.waits;
   run_pending(stream);
 }
 
 void fill_zero(void* to, size_t bytes, CUstream_st* stream) {
+  const Turn held(turn);
   need_on_device(to, bytes, "fill_zero");
   enqueue(stream, [=] { std::memset(to, 0, bytes); });
 }
 
 void copy(void* to, const void* from, size_t bytes, CUstream_st* stream) {
+  const Turn held(turn);
   need_no_capture("copy");
   ++machine.counts.copies;
   if (bytes == 0) return;
@@ -147,6 +157,7 @@ void copy(void* to, const void* from, size_t bytes, CUstream_st* stream) {
 }
 
 void copy_on_device(void* to, const void* from, size_t bytes, CUstream_st* stream) {
+  const Turn held(turn);
   if (bytes == 0) return;
   need_on_device(to, bytes, "copy_on_device");
   need_on_device(from, bytes, "copy_on_device");
@@ -154,17 +165,21 @@ void copy_on_device(void* to, const void* from, size_t bytes, CUstream_st* strea
 }
 
 void begin_capture(CUstream_st* stream) {
+  const Turn held(turn);
   need_no_capture("begin_capture");
   stream->captured = std::make_unique<CapturedGraph>();
+  stream->capturing = std::this_thread::get_id();
 }
 
 void* end_capture(CUstream_st* stream) {
+  const Turn held(turn);
   if (stream->captured == nullptr) throw DeviceError("end_capture without begin_capture");
   ++machine.counts.captures;
   return stream->captured.release();
 }
 
 void launch_graph(const void* handle, CUstream_st* stream) {
+  const Turn held(turn);
   need_no_capture("launch_graph");
   ++machine.counts.graph_launches;
   auto* graph = static_cast<CapturedGraph*>(const_cast<void*>(handle));
@@ -177,6 +192,7 @@ void launch_graph(const void* handle, CUstream_st* stream) {
 }
 
 void destroy_graph(void* handle) {
+  const Turn held(turn);
   auto* graph = static_cast<CapturedGraph*>(handle);
   if (graph->waiting == 0) {
     delete graph;
