@@ -6,7 +6,6 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
-import java.util.OptionalLong;
 import java.util.stream.IntStream;
 import org.espalier.DraftTree;
 import org.espalier.Model;
@@ -46,8 +45,8 @@ import picocli.CommandLine.Spec;
       "acceptance  what speculative sampling from the head accepts at least, 1 - sqrt(KL / 2)",
       "",
       "An interval that is not above 0 says nothing: no surplus is below 0, but a head that",
-      "reads the state has more to learn. What it lost is judged by half and by surplus; of",
-      "that, about how many tokens would be enough."
+      "reads the state has more to learn. A surplus above half is still too low: more texts",
+      "would raise it."
     })
 @SuppressWarnings("NullAway.Init") // picocli fills the fields
 final class AnalyzeCommand implements Runnable {
@@ -308,15 +307,14 @@ final class AnalyzeCommand implements Runnable {
   }
 
   private static String tooFew(Row row) {
-    OptionalLong needed = row.term().tokensNeeded();
-    return "layer %d, offset %d: too few texts to say anything: %d tokens, %s"
+    Term term = row.term();
+    return "layer %d, offset %d: too few texts to say anything: %d tokens, surplus %s; %s from half"
         .formatted(
             row.layer(),
-            row.term().offset(),
-            row.term().tokens(),
-            needed.isPresent()
-                ? "about " + needed.getAsLong() + " needed"
-                : "and nothing says that more would show a surplus");
+            term.offset(),
+            term.tokens(),
+            Units.fixed(term.surplus(), 3),
+            Units.fixed(term.halfSurplus(), 3));
   }
 
   private static Map<String, Object> json(Row row) {
@@ -333,8 +331,6 @@ final class AnalyzeCommand implements Runnable {
     json.put("high", term.high());
     json.put("found", term.isFound());
     json.put("tokens", term.tokens());
-    OptionalLong needed = term.tokensNeeded();
-    json.put("tokens_needed", needed.isPresent() ? needed.getAsLong() : null);
     json.put("agreement", term.agreement());
     json.put("acceptance_bound", term.acceptanceBound());
     json.put("target_entropy", term.targetEntropy());

@@ -387,12 +387,15 @@ final class CommandsTest {
     int unsaid = 0;
     for (JsonNode row : rows) {
       String line =
-          "layer %d, offset %d: too few texts to say anything: %d tokens, "
+          "layer %d, offset %d: too few texts to say anything: %d tokens, surplus %s; %s from half"
               .formatted(
-                  row.get("layer").asInt(), row.get("offset").asInt(), row.get("tokens").asInt());
-      JsonNode needed = row.get("tokens_needed");
-      String rest = needed.isNull() ? "and nothing says" : "about " + needed.asLong() + " needed";
-      assertThat(table.contains(line + rest)).isNotEqualTo(row.get("found").asBoolean());
+                  row.get("layer").asInt(),
+                  row.get("offset").asInt(),
+                  row.get("tokens").asInt(),
+                  Units.fixed(row.get("surplus").asDouble(), 3),
+                  Units.fixed(row.get("half_surplus").asDouble(), 3));
+      assertThat(table.contains(line)).isNotEqualTo(row.get("found").asBoolean());
+      assertThat(row.has("tokens_needed")).as("a guess").isFalse();
       unsaid += row.get("found").asBoolean() ? 0 : 1;
     }
     assertThat(unsaid).as("terms that 8 texts do not show").isPositive();

@@ -4,7 +4,6 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.List;
-import java.util.OptionalLong;
 import java.util.Random;
 import java.util.stream.IntStream;
 
@@ -17,7 +16,8 @@ import java.util.stream.IntStream;
  * heads of the same size, one of which has the state. It is a difference of plug-in estimates, a
  * lower bound only where the blind head is the best possible, so it comes with a bootstrap interval
  * over texts. No term is below 0, but an estimate may be: the head that reads the state has more to
- * learn. So each is made from half of the texts as well, which tells how much is lost to that.
+ * learn. So each is made from half of the texts as well: one that grows with the texts is still too
+ * low.
  *
  * <p>Source: the information-surplus diagnostic of "A Markov Categorical Framework for Language
  * Modeling". What we changed: the heads are low-rank linear ones, trained here on the given texts.
@@ -110,23 +110,6 @@ public final class InformationSurplus {
     /** Whether the texts are enough to say that there is a surplus: the interval is above 0. */
     public boolean isFound() {
       return low > 0;
-    }
-
-    /**
-     * About how many tokens of such texts would be enough, 2 digits; empty when these are, and when
-     * nothing says that more would be. Both what heads lose by learning from n tokens only and the
-     * standard error are taken to go as 1 / sqrt(n); the second half of the texts shows the former.
-     */
-    public OptionalLong tokensNeeded() {
-      double lost = Math.max(0, (surplus() - halfSurplus) / (Math.sqrt(2) - 1));
-      double limit = surplus() + lost;
-      if (isFound() || limit <= 0) {
-        return OptionalLong.empty();
-      }
-      double ratio = (lost + 1.96 * standardError) / limit;
-      double needed = tokens * Math.max(1, ratio * ratio);
-      double digit = Math.pow(10, Math.floor(Math.log10(needed)) - 1);
-      return OptionalLong.of((long) (Math.ceil(needed / digit) * digit));
     }
 
     /** Least mean acceptance of speculative sampling from this head: 1 - sqrt(KL / 2), Pinsker. */
