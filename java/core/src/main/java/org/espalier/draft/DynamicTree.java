@@ -18,6 +18,9 @@ import org.espalier.Context;
 final class DynamicTree implements TreePolicy {
   static final String NAME = "dynamic-tree";
 
+  /** Of the draft's laws when the target is greedy, as published; see docs/adr/0014. */
+  private static final double TEMPERATURE = 0.6;
+
   private final int nodes;
   private final TreePolicy ranked;
   private final TreePolicy drawn;
@@ -36,7 +39,7 @@ final class DynamicTree implements TreePolicy {
       throw new IllegalArgumentException(
           "threshold = " + threshold + ", expected at least 0 and below 1");
     }
-    this.ranked = new RankedTree(nodes, depth, threshold);
+    this.ranked = new RankedTree(nodes, depth, threshold, TEMPERATURE);
     this.drawn = new DrawnTree(nodes, depth, threshold);
   }
 

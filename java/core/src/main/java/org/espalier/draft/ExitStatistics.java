@@ -57,14 +57,15 @@ final class ExitStatistics {
   }
 
   /**
-   * Learns from a round and chooses for the next.
+   * Learns from a round and chooses for the next. What follows the exit's first mismatch does not
+   * count, unless d* was 0: then tau alone has decided to draft.
    *
    * @param token [numLayers - 1, columns] shadow tokens of exits 1 to numLayers - 1
    * @param prob their probabilities
    * @param target [columns] the whole model's tokens
    */
   void observe(int[] token, float[] prob, int[] target, int columns) {
-    int kept = window(token, (exit - 1) * columns, target, columns);
+    int kept = length == 0 ? columns : window(token, (exit - 1) * columns, target, columns);
     for (int l = 1; l < numLayers; l++) {
       double[] counts = new double[4];
       for (int i = 0; i < kept; i++) {

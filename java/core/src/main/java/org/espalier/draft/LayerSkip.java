@@ -174,6 +174,15 @@ public final class LayerSkip implements DrafterFactory {
     closed = true;
   }
 
+  /** The share of the tokens that are those of the text. */
+  static double matchness(int[] drawn, int[] next) {
+    int matches = 0;
+    for (int i = 0; i < next.length; i++) {
+      matches += drawn[i] == next[i] ? 1 : 0;
+    }
+    return (double) matches / next.length;
+  }
+
   /** The layers of one text's drafts. */
   private final class Choice implements LayerChoice {
     private final LayerSearch ofText;
@@ -226,11 +235,7 @@ public final class LayerSkip implements DrafterFactory {
         Scores scores = session.forward(List.of(replay), List.of(g), 0, layers).get(0);
         scores.draw(node, w, 1, chance ? Noise.NONE : Noise.TARGET, drawn, null, null, 0);
       }
-      int matches = 0;
-      for (int i = 0; i < w; i++) {
-        matches += drawn[i] == next[i] ? 1 : 0;
-      }
-      return (double) matches / w;
+      return LayerSkip.matchness(drawn, next);
     }
 
     @Override

@@ -10,12 +10,19 @@ import org.espalier.Noise;
  * sum of values. What we changed: the source scores a whole level in one pass. The nodes of a level
  * that are among the N best so far are expanded, so the outcome is that of taking the best node
  * each time, with as many passes as the tree has levels. And when the target draws its tokens, what
- * counts is less how likely a token is than how early it was drawn, see {@link #step}.
+ * counts is less how likely a token is than how early it was drawn, see {@link #byRank}.
+ *
+ * <p>A greedy target takes the draft's first token more often than the draft's law says, which is
+ * one of text. So the laws have a temperature: p^(1/T), normalised.
  */
 final class RankedTree implements TreePolicy {
+  /** Tokens of a law that its normalisation looks at, whatever the size of the tree. */
+  private static final int LOOKED_AT = 8;
+
   private final int nodes;
   private final int depth;
   private final double threshold;
+  private final double temperature;
 
   // The N best so far, best first: their values (logarithms), and where they hang. A node that was
   // not scored is not in the tree yet, -1.
@@ -30,10 +37,11 @@ final class RankedTree implements TreePolicy {
   private int[] y = new int[0];
   private float[] logProb = new float[0];
 
-  RankedTree(int nodes, int depth, double threshold) {
+  RankedTree(int nodes, int depth, double threshold, double temperature) {
     this.nodes = nodes;
     this.depth = depth;
     this.threshold = threshold;
+    this.temperature = temperature;
     this.value = new float[nodes];
     this.parent = new int[nodes];
     this.token = new int[nodes];
@@ -57,7 +65,7 @@ final class RankedTree implements TreePolicy {
       } else {
         source.extend(tree.all(), expanded[0]);
       }
-      int k = Math.min(source.mostDraws(), most);
+      int k = Math.min(source.mostDraws(), Math.max(most, LOOKED_AT));
       if (y.length < numExpanded * k) {
         y = new int[numExpanded * k];
         logProb = new float[numExpanded * k];
@@ -65,9 +73,11 @@ final class RankedTree implements TreePolicy {
       source.draw(expanded, numExpanded, k, Noise.TARGET, y, logProb, null, 0);
       for (int i = 0; i < numExpanded; i++) {
         float up = level == 0 ? 0 : tree.grade(expanded[i]);
+        double logSum = greedy ? logSum(i * k, k) : 0;
         boolean wanted = true;
         for (int r = 0; r < k && wanted && y[i * k + r] >= 0; r++) {
-          wanted = offer(up + step(greedy, r, logProb[i * k + r]), expanded[i], y[i * k + r]);
+          float step = greedy ? (float) (logProb[i * k + r] / temperature - logSum) : byRank(r);
+          wanted = offer(up + step, expanded[i], y[i * k + r]);
         }
       }
       numExpanded = 0;
@@ -83,6 +93,23 @@ final class RankedTree implements TreePolicy {
         node[i] = tree.append(parent[i], token[i], value[i]);
       }
     }
+  }
+
+  /**
+   * The logarithm of the sum of p^(1/T) over a law. Of the tokens that are not looked at none is
+   * more likely than the last of those that are, so theirs is at most the rest of the law times
+   * that one's p^(1/T - 1).
+   */
+  private double logSum(int first, int k) {
+    double sum = 0;
+    double rest = 1;
+    double last = 1;
+    for (int r = 0; r < Math.min(k, LOOKED_AT) && y[first + r] >= 0; r++) {
+      last = Math.exp(logProb[first + r]);
+      sum += Math.pow(last, 1 / temperature);
+      rest -= last;
+    }
+    return Math.log(sum + Math.max(0, rest) * Math.pow(last, 1 / temperature - 1));
   }
 
   /** The logarithm of the probability that the r-th favoured child is the target's choice. */

@@ -41,7 +41,7 @@ class DynamicTreeTest {
 
   @Test
   void bestNodesComeInTheOrderOfTheirValues() {
-    DraftTree six = grow(new RankedTree(6, 32, 1e-3), 64);
+    DraftTree six = grow(new RankedTree(6, 32, 1e-3, 1), 64);
     assertThat(TableSource.paths(six)).containsExactly("", "A", "Ax", "B", "Bx", "Axz", "Axw");
     assertThat(source.passes).isEqualTo(4); // one for each level, and one that finds no more
   }
@@ -49,7 +49,7 @@ class DynamicTreeTest {
   @ParameterizedTest
   @CsvSource({"1, .60", "2, 1.02", "3, 1.32", "4, 1.59", "5, 1.80", "6, 2.01"})
   void sumOfValuesIsTheLargestThereIs(int nodes, double sum) {
-    grow(new RankedTree(nodes, 32, 1e-3), 64);
+    grow(new RankedTree(nodes, 32, 1e-3, 1), 64);
     assertThat(expected(tree.best(nodes), toy())).isCloseTo(sum, within(1e-6));
     assertThat(exhaustive(toy(), nodes)).isCloseTo(sum, within(1e-6));
   }
@@ -104,20 +104,39 @@ class DynamicTreeTest {
   /** A smaller tree is the beginning of a larger one, so that its worth is known from that. */
   @Test
   void fewerNodesAreTheFirstOnes() {
-    List<String> six = TableSource.paths(grow(new RankedTree(6, 32, 1e-3), 64));
+    List<String> six = TableSource.paths(grow(new RankedTree(6, 32, 1e-3, 1), 64));
     for (int n = 0; n < 6; n++) {
-      assertThat(TableSource.paths(grow(new RankedTree(6, 32, 1e-3), n)))
+      assertThat(TableSource.paths(grow(new RankedTree(6, 32, 1e-3, 1), n)))
           .isEqualTo(six.subList(0, n + 1));
+    }
+  }
+
+  /** A law at temperature .5 is one of squares; tokens of the same probability keep theirs. */
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 8, 40})
+  void sureTokensOfAGreedyTargetAreSurer(int nodes) {
+    grow(new RankedTree(nodes, 1, 1e-3, .5), 64);
+    assertThat(Math.exp(tree.grade(1))).isCloseTo(.36 / (.36 + .09 + .01), within(1e-6));
+    List<TableSource.Choice> even = new ArrayList<>();
+    for (int i = 0; i < 20; i++) {
+      even.add(new TableSource.Choice((char) ('a' + i), .05));
+    }
+    tree.reset(ROOT);
+    RankedTree policy = new RankedTree(nodes, 1, 1e-3, .5);
+    policy.grow(new ListContext(64, 64, ROOT), new TableSource(Map.of("", even)), tree);
+    assertThat(tree.all().size()).isEqualTo(1 + Math.min(nodes, 20));
+    for (int i = 1; i < tree.all().size(); i++) {
+      assertThat(Math.exp(tree.grade(i))).isCloseTo(.05, within(1e-6));
     }
   }
 
   /** A node below the threshold is proposed and gets no children; 0 stands for 1 / N. */
   @Test
   void unlikelyNodesGetNoChildren() {
-    assertThat(TableSource.paths(grow(new RankedTree(6, 32, .35), 64)))
+    assertThat(TableSource.paths(grow(new RankedTree(6, 32, .35, 1), 64)))
         .containsExactly("", "A", "Ax", "B", "Axz", "Axw", "Ay");
     source.passes = 0;
-    grow(new RankedTree(2, 32, 0), 64);
+    grow(new RankedTree(2, 32, 0, 1), 64);
     assertThat(source.passes).isEqualTo(2); // A, .6, is scored, Ax, .42, is not
     assertThat(TableSource.paths(grow(new DrawnTree(6, 32, 0), 64)))
         .containsExactlyInAnyOrder("", "A", "B", "Ax", "Bx", "Ay", "Axz");
@@ -128,7 +147,7 @@ class DynamicTreeTest {
   void drawsAreWorthTheirRank() {
     tree.reset(ROOT);
     ListContext drawn = new ListContext(Sampling.of(1, 1), 64, 64, ROOT);
-    new RankedTree(4, 32, 1e-3).grow(drawn, source, tree);
+    new RankedTree(4, 32, 1e-3, 1).grow(drawn, source, tree);
     assertThat(TableSource.paths(tree.best(4))).containsExactly("", "A", "Ax", "Axz", "B");
   }
 
@@ -148,7 +167,7 @@ class DynamicTreeTest {
       laws.put("a".repeat(k), law);
     }
     TableSource many = new TableSource(laws);
-    RankedTree eight = new RankedTree(8, 32, 1e-3);
+    RankedTree eight = new RankedTree(8, 32, 1e-3, 1);
     tree.reset(ROOT);
     eight.grow(new ListContext(64, 64, ROOT), many, tree);
     assertThat(many.mostNodes).isBetween(16, eight.mostNodes());
@@ -159,7 +178,7 @@ class DynamicTreeTest {
   @Test
   void slotsEndWithTheirLaw() {
     TableSource cut = new TableSource(Map.of("", TableSource.law("A .6 B .3")));
-    for (TreePolicy policy : List.of(new RankedTree(6, 1, 1e-3), new DrawnTree(6, 1, 1e-3))) {
+    for (TreePolicy policy : List.of(new RankedTree(6, 1, 1e-3, 1), new DrawnTree(6, 1, 1e-3))) {
       tree.reset(ROOT);
       policy.grow(new ListContext(64, 64, ROOT), cut, tree);
       assertThat(TableSource.paths(tree.all())).containsExactly("", "A", "B");
@@ -205,6 +224,12 @@ class DynamicTreeTest {
     assertThat(slot.get("Ay")).isCloseTo(.18f, within(1e-6f));
     assertThat(slot.get("Bx")).isCloseTo(.3f, within(1e-6f)); // .4 R(B), R = {B .75, C .25}
     assertThat(slot.get("By")).isCloseTo(.03f, within(1e-6f));
+    // What its children and its empty slot are worth is what a node is worth.
+    double sum = 0;
+    for (String path : List.of("Ax", "Bx", "C")) {
+      sum += slot.getOrDefault(path, 0f);
+    }
+    assertThat(sum).isCloseTo(1, within(1e-6));
   }
 
   @Test
@@ -213,6 +238,11 @@ class DynamicTreeTest {
     assertThat(TableSource.paths(tree.all()))
         .containsExactly("", "A", "B", "Ax", "Bx", "Axz", "Bxz");
     assertThat(source.passes).isEqualTo(3);
+    // Their slots; of those of Ax and Bx z takes a half and .6, .21 and .162.
+    float[] slots = {1, .4f, .6f, .3f, .42f, .27f};
+    for (int i = 0; i < slots.length; i++) {
+      assertThat(tree.grade(i + 1)).isCloseTo(slots[i], within(1e-6f));
+    }
   }
 
   /** When the nodes do not suffice for a layer, the best slots are filled. */
@@ -231,7 +261,7 @@ class DynamicTreeTest {
       laws.put(path, TableSource.law("a 1"));
     }
     TableSource certain = new TableSource(laws);
-    for (TreePolicy policy : List.of(new RankedTree(6, 32, 0), new DrawnTree(6, 32, 0))) {
+    for (TreePolicy policy : List.of(new RankedTree(6, 32, 0, 1), new DrawnTree(6, 32, 0))) {
       tree.reset(ROOT);
       policy.grow(new ListContext(64, 64, ROOT), certain, tree);
       DraftTree chain = tree.best(6);
@@ -243,7 +273,7 @@ class DynamicTreeTest {
   @Test
   void noRoomNoTree() {
     for (TreePolicy policy :
-        List.of(new RankedTree(6, 32, 0), new DrawnTree(6, 32, 0), new FixedTree(4, 2))) {
+        List.of(new RankedTree(6, 32, 0, 1), new DrawnTree(6, 32, 0), new FixedTree(4, 2))) {
       for (ListContext context :
           List.of(new ListContext(0, 64, ROOT), new ListContext(64, 0, ROOT))) {
         tree.reset(ROOT);

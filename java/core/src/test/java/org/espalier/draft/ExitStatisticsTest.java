@@ -15,9 +15,11 @@ class ExitStatisticsTest {
     "1, 0, 0.3, 0.125",
     "1, 1, 0.3, 0.1444",
     "1, 2, 0.3, 0.139",
+    "2, 0, 0.5, 0.125",
     "2, 1, 0.5, 0.15",
     "2, 2, 0.5, 0.1458",
     "2, 3, 0.5, 0.1339",
+    "4, 0, 0.8, 0.125",
     "4, 1, 0.8, 0.15",
     "4, 2, 0.8, 0.1525",
     "4, 3, 0.8, 0.1476",
@@ -29,6 +31,7 @@ class ExitStatisticsTest {
 
   private static ExitStatistics toy(int maxLength) {
     ExitStatistics toy = new ExitStatistics(8, maxLength);
+    toy.add(1, 3, 7, 2, 3);
     toy.add(2, 5, 5, 4, 2);
     toy.add(4, 8, 2, 7, 1);
     toy.choose();
@@ -93,6 +96,18 @@ class ExitStatisticsTest {
     assertThat(toy.mismatched(1)).isCloseTo(1, within(1e-12));
     assertThat(toy.matched(2)).isCloseTo(.95 * 10 + 2, within(1e-12));
     assertThat(toy.mismatched(2)).isCloseTo(.95 + 1, within(1e-12));
+  }
+
+  /** After a choice of no draft at all the whole draft counts, right or wrong. */
+  @Test
+  void withoutALengthNothingIsCut() {
+    ExitStatistics toy = new ExitStatistics(2, 18);
+    toy.observe(new int[] {0, 0}, new float[2], new int[] {5, 6}, 2);
+    assertThat(toy.length()).isZero();
+    assertThat(toy.mismatched(1)).isCloseTo(1, within(1e-12));
+    toy.observe(new int[] {0, 6, 7}, new float[3], new int[] {5, 6, 7}, 3);
+    assertThat(toy.matched(1)).isCloseTo(2, within(1e-12));
+    assertThat(toy.mismatched(1)).isCloseTo(.95 + 1, within(1e-12));
   }
 
   /** A round's confidence is summed by match and mismatch, and decays as the counts do. */

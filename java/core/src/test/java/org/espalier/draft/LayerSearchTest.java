@@ -58,6 +58,12 @@ class LayerSearchTest {
     assertThat(search.on()).isTrue();
   }
 
+  /** The toy: g = 5 6 7 8 9, and after 5 6 7 8 the draft says 6 7 0 9. */
+  @Test
+  void matchnessIsTheShareOfTheNextTokens() {
+    assertThat(LayerSkip.matchness(new int[] {6, 7, 0, 9}, new int[] {6, 7, 8, 9})).isEqualTo(.75);
+  }
+
   private static List<BitSet> sets(LayerSearch search, int count, ToDoubleFunction<BitSet> score) {
     List<BitSet> sets = new ArrayList<>();
     for (int i = 0; i < count; i++) {
