@@ -49,6 +49,29 @@ TEST(rows_move_in_order_in_every_layer) {
   }
 }
 
+/** Paths 0, 2, 3 and 0, 1, 4 of two trees behind 0 and 4 tokens: a row is read before it is written over. */
+TEST(accepted_paths_of_known_numbers_move_together) {
+  const Context ctx;
+  Halves rows(kElements);
+  for (int64_t i = 0; i < kElements; ++i) rows[i] = static_cast<uint16_t>(i / kRow);
+  for (const auto& [from, to] :
+       {std::pair{Ints{0, 2, 3}, Ints{0, 1, 2}}, std::pair{Ints{4, 5, 8}, Ints{4, 5, 6}}}) {
+    Buffer k(ctx, ESPALIER_BF16, kCache), v(ctx, ESPALIER_BF16, kCache);
+    k.write(rows);
+    v.write(rows);
+    ok(espalier_commit_kv(ctx, Buffer(ctx, {3}, from), Buffer(ctx, {3}, to), kLayers, k, v));
+    for (Buffer* cache : {&k, &v}) {
+      const Halves got = cache->read<uint16_t>(kElements);
+      for (int layer = 0; layer < kLayers; ++layer) {
+        for (int i = 0; i < 3; ++i) {
+          const int first = layer * kPages * kPageSize;
+          CHECK_EQ(got[(first + to[i]) * kRow], first + from[i]);
+        }
+      }
+    }
+  }
+}
+
 TEST(bad_arguments_are_refused_and_the_cache_is_untouched) {
   const Context ctx;
   Buffer k_cache(ctx, ESPALIER_BF16, kCache), v_cache(ctx, ESPALIER_BF16, kCache);

@@ -184,6 +184,33 @@ TEST(acceptance_and_law_of_known_numbers) {
   }
 }
 
+/** 1 + a + a^2 + a^3 tokens for each chain of three when a share a is accepted: 2.533 for .7, spread 1.239. */
+TEST(chains_yield_the_tokens_of_the_formula) {
+  const Context ctx;
+  Random random(10);
+  const Law p = {0.5, 0.3, 0.2}, q = {0.2, 0.5, 0.3};  // sum min(p, q) = .7
+  const int trials = 10000;
+  Batch batch(3);
+  const uint64_t seed = random.bits(), stream = random.bits();
+  for (int i = 0; i < trials; ++i) {
+    for (int depth = 0; depth < 4; ++depth) {
+      const int32_t x = depth == 0 ? 0 : draw(q, random);
+      batch.add_node(x, depth - 1, p, ESPALIER_WITH_REPLACEMENT, q);
+    }
+    batch.end_tree(10 * i, seed, stream);
+  }
+  const Batch::Result r = batch.run(ctx);
+  ok(r.status);
+  double sum = 0, squares = 0;
+  for (const int32_t len : r.accept_len) {
+    sum += len + 1;
+    squares += (len + 1) * (len + 1);
+  }
+  const double mean = sum / trials, spread = std::sqrt(squares / trials - mean * mean);
+  CHECK_MSG(std::abs(mean - 2.533) < kLimit * 1.239 / std::sqrt(trials), "tokens %g", mean);
+  CHECK_MSG(std::abs(spread - 1.239) < kLimit * 0.00385, "spread %g", spread);
+}
+
 TEST(the_emitted_law_is_the_targets_for_random_laws) {
   const Context ctx;
   Random random(2);

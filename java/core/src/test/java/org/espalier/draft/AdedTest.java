@@ -136,6 +136,8 @@ class AdedTest {
     assertThat(few.numPairs()).isZero();
     Aded.learn(few, new ListContext(64, 64, 1, 2, 3), 0);
     assertThat(few.numPairs()).isEqualTo(1);
+    // One token is no pair to search from.
+    assertThat(new Aded(few, 150, 24).propose(new ListContext(64, 64, 1)).size()).isEqualTo(1);
   }
 
   @Test
@@ -172,6 +174,27 @@ class AdedTest {
     TriGramSearch search = new TriGramSearch(table, 1, 24, C1, C2);
     search.search(1, 2, 1);
     assertThat(search.rootScore()).isCloseTo(2.6f, within(1e-6f));
+  }
+
+  /**
+   * The toy's two children, A with .6 and a reward of 1.9, B with .3 and 1.5: each once, then
+   * 15.612 against 8.356 and 13.126 against 9.919, so twice A again.
+   */
+  @Test
+  void largerPuctIsVisitedAgain() {
+    TriGramTable table = TriGramTable.empty(VOCAB);
+    table.bump(TriGramTable.pair(1, 2), 3, 0.6f, 3);
+    table.bump(TriGramTable.pair(2, 3), 5, 0.3f, 3);
+    table.bump(TriGramTable.pair(1, 2), 4, 0.3f, 3);
+    table.bump(TriGramTable.pair(2, 4), 5, 0.2f, 3);
+    int[][] visits = {{1, 1}, {2, 1}, {3, 1}};
+    for (int iterations = 2; iterations <= 4; iterations++) {
+      TriGramSearch search = new TriGramSearch(table, iterations, 24, C1, C2);
+      search.search(1, 2, 1);
+      assertThat(search.rootVisits()).containsExactly(visits[iterations - 2]);
+      double score = 1.9 * (iterations - 1) + 1.5;
+      assertThat(search.rootScore()).isCloseTo((float) score, within(1e-5f));
+    }
   }
 
   /** What a rollout draws it draws by weight: .75 and .25, so 1 + 1 + .75^2 + .25^2 on average. */

@@ -35,6 +35,19 @@ class TokenRecyclingTest {
     assertThat(Trees.parents(tree)).containsExactly(-1, 0, 1, 2, 0, 1, 4);
   }
 
+  /** The other toy: 7 and 8 were likely after 5, and 2 after 7. */
+  @Test
+  void pathOfRanksIsFollowed() {
+    remember(5, 7, 8);
+    remember(7, 2, 4);
+    DraftTree tree =
+        new TokenRecycling(TreeTemplate.parse("0/1/0.0"), table)
+            .propose(new ListContext(64, 64, 5));
+    assertThat(Trees.tokens(tree)).containsExactlyInAnyOrder(5, 7, 8, 2);
+    assertThat(Trees.parents(tree).get(Trees.tokens(tree).indexOf(2)))
+        .isEqualTo(Trees.tokens(tree).indexOf(7));
+  }
+
   /**
    * Token 5 stands at nodes 1 and 6; node 1 was accepted, so it writes the row. Without that the
    * later node does.

@@ -4,6 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
 import java.util.function.Function;
@@ -423,6 +424,73 @@ class DrafterContractTest {
   @ValueSource(strings = {"exact", "sampling"})
   void modelThatGrowsATreeForItselfIsRight(String verifier) {
     draftForItself("dynamic-tree:model=tiny-java,nodes=40,depth=1", 1, verifier);
+  }
+
+  /** Of several levels: the first child of each node is the one that is accepted, to a leaf. */
+  @ParameterizedTest
+  @ValueSource(strings = {"exact", "sampling"})
+  void firstChildrenOfTheModelsOwnTreeAreAccepted(String verifier) {
+    int[] steps = new int[1];
+    int[] levels = new int[1];
+    for (Sampling sampling : List.of(Sampling.greedy(), Sampling.of(0.8f, 33))) {
+      try (DrafterFactory self = Drafters.parse("dynamic-tree:model=tiny-java,nodes=24,depth=5")) {
+        GenerationOptions options =
+            GenerationOptions.defaults()
+                .withMaxNewTokens(40)
+                .withSampling(sampling)
+                .withVerifier(Verifiers.parse(verifier))
+                .withDrafter(target -> new FirstChildren(self.create(target), steps, levels));
+        try (Generation generation = new Generation(session, List.of(prompt), options)) {
+          assertThat(generation.run().get(0).tokenIds()).hasSize(40);
+        }
+      }
+    }
+    assertThat(levels[0]).as("levels of %d steps", steps[0]).isGreaterThan(steps[0]);
+  }
+
+  /** Expects the path of first children as the verdict on each tree. */
+  @SuppressWarnings("ArrayRecordComponent") // counters, compared by nobody
+  private record FirstChildren(Drafter drafter, int[] steps, int[] levels, List<Integer> path)
+      implements Drafter {
+    FirstChildren(Drafter drafter, int[] steps, int[] levels) {
+      this(drafter, steps, levels, new ArrayList<>());
+    }
+
+    @Override
+    public DraftTree propose(Context context) {
+      DraftTree tree = drafter.propose(context);
+      path.clear();
+      int last = 0;
+      for (int i = 1; i < tree.size(); i++) {
+        if (tree.parent(i) == last) {
+          path.add(i);
+          last = i;
+        }
+      }
+      return tree;
+    }
+
+    @Override
+    public void observe(Verdict verdict, Scores scores) {
+      List<Integer> accepted = new ArrayList<>();
+      for (int i = 0; i < verdict.acceptLen(); i++) {
+        accepted.add(verdict.node(i));
+      }
+      assertThat(accepted).isEqualTo(path);
+      steps[0]++;
+      levels[0] += path.size();
+      drafter.observe(verdict, scores);
+    }
+
+    @Override
+    public int lawRows() {
+      return drafter.lawRows();
+    }
+
+    @Override
+    public void close() {
+      drafter.close();
+    }
   }
 
   private static void draftForItself(String spec, int depth, String verifier) {
