@@ -17,15 +17,18 @@ import org.espalier.Session;
 import org.espalier.SessionOptions;
 import org.espalier.Verifier;
 import org.espalier.Verifiers;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /**
- * Drafters on tiny models of every architecture, with sliding windows of eight tokens, tied and
- * untied heads, biases, and norms of heads: the text is that of plain decoding.
+ * Every drafter on tiny models of every architecture, with sliding windows of eight tokens, tied
+ * and untied heads, biases, and norms of heads: the text is that of plain decoding.
  */
 class EveryArchitectureTest {
   private static final int NEW_TOKENS = 30;
+
+  @TempDir private Path dir;
 
   private static List<GenerationResult> decode(
       Session session, List<int[]> prompts, DrafterFactory drafter, Sampling how, Verifier by) {
@@ -56,21 +59,14 @@ class EveryArchitectureTest {
   @ParameterizedTest
   @ValueSource(strings = {"llama-default", "mistral-default", "qwen2-default", "qwen3-default"})
   void textIsThatOfPlainDecoding(String name) {
-    Path folder = Fixtures.root().resolve("tests/models/golden").resolve(name);
+    Path folder = ModelFolders.deeper(name, 4, dir);
     Verifier exact = Verifiers.parse("exact");
     Verifier sampling = Verifiers.parse("sampling");
-    List<String> specs =
-        List.of(
-            "early-exit",
-            "early-exit:d_max=3",
-            "dynamic-tree:source=early-exit,nodes=9,depth=3",
-            "aded",
-            "input-copy",
-            "prompt-lookup:n_max=2,m=4",
-            "token-recycling:tree=3x2x1,k=3",
-            "draft-model:model=" + folder + ",gamma=3",
-            "dynamic-tree:nodes=9,depth=3,model=" + folder,
-            "parallel:gamma=3,model=" + folder);
+    List<String> specs = new ArrayList<>(EveryDrafter.specs(folder));
+    specs.add("early-exit");
+    specs.add("draft-model:gamma=3,model=" + folder);
+    specs.add("dynamic-tree:nodes=9,depth=3,model=" + folder);
+    specs.add("dynamic-tree:source=layer-skip,nodes=9,depth=3");
     try (Model model = Model.load(folder);
         Session session =
             model.newSession(SessionOptions.defaults().withMaxSequences(5).withMaxTokens(64))) {

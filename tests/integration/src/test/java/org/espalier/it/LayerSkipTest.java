@@ -4,12 +4,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import com.fasterxml.jackson.databind.ObjectMapper;
-import com.fasterxml.jackson.databind.node.ObjectNode;
-import java.io.ByteArrayOutputStream;
 import java.io.IOException;
-import java.nio.ByteBuffer;
-import java.nio.ByteOrder;
-import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -161,7 +156,7 @@ class LayerSkipTest {
   void modelsOfFewLayers() throws IOException {
     int[] prompt = {5, 6, 7};
     for (int layers : new int[] {2, 3}) {
-      try (Model model = Model.load(deeper("llama-default", layers));
+      try (Model model = Model.load(ModelFolders.deeper("llama-default", layers, dir));
           DrafterFactory factory = Drafters.parse("layer-skip");
           DrafterFactory half = Drafters.parse("layer-skip:r=0.5")) {
         GenerationOptions options = greedy(12).withDrafter(factory);
@@ -204,7 +199,7 @@ class LayerSkipTest {
       prompts.add(prompt);
     }
     SessionOptions full = SessionOptions.defaults().withMaxSequences(5).withMaxTokens(40);
-    try (Model model = Model.load(deeper(golden, 6));
+    try (Model model = Model.load(ModelFolders.deeper(golden, 6, dir));
         Session five = model.newSession(full.withMaxNodes(60));
         Session one = model.newSession()) {
       long drafted = 0;
@@ -262,53 +257,5 @@ class LayerSkipTest {
         assertThat(generation.run().get(0).tokenIds()).isEqualTo(plain);
       }
     }
-  }
-
-  /** A golden model whose layers are there again and again, up to so many. */
-  private Path deeper(String golden, int layers) throws IOException {
-    Path from = Fixtures.root().resolve("tests/models/golden").resolve(golden);
-    Path to = Files.createDirectories(dir.resolve(golden + layers));
-    ObjectNode config = (ObjectNode) JSON.readTree(from.resolve("config.json").toFile());
-    int had = config.path("num_hidden_layers").asInt();
-    config.put("num_hidden_layers", layers);
-    if (config.has("layer_types")) {
-      List<String> types = new ArrayList<>();
-      for (int i = 0; i < layers; i++) {
-        types.add(config.path("layer_types").get(i % had).asText());
-      }
-      config.set("layer_types", JSON.valueToTree(types));
-    }
-    JSON.writeValue(to.resolve("config.json").toFile(), config);
-
-    byte[] bytes = Files.readAllBytes(from.resolve("model.safetensors"));
-    int headerLen = (int) ByteBuffer.wrap(bytes).order(ByteOrder.LITTLE_ENDIAN).getLong(0);
-    ObjectNode header = (ObjectNode) JSON.readTree(bytes, 8, headerLen);
-    ObjectNode out = JSON.createObjectNode();
-    ByteArrayOutputStream data = new ByteArrayOutputStream();
-    for (String name : (Iterable<String>) header::fieldNames) {
-      if (name.equals("__metadata__")) {
-        continue;
-      }
-      String[] parts = name.split("\\.", 4);
-      boolean ofLayer = parts.length == 4 && parts[1].equals("layers");
-      int at = ofLayer ? Integer.parseInt(parts[2]) : 0;
-      for (int layer = at; layer < layers; layer += had) {
-        ObjectNode tensor = header.path(name).deepCopy();
-        int begin = tensor.path("data_offsets").get(0).asInt();
-        int end = tensor.path("data_offsets").get(1).asInt();
-        tensor.putArray("data_offsets").add(data.size()).add(data.size() + end - begin);
-        data.write(bytes, 8 + headerLen + begin, end - begin);
-        out.set(ofLayer ? "model.layers." + layer + "." + parts[3] : name, tensor);
-        if (!ofLayer) {
-          break;
-        }
-      }
-    }
-    byte[] head = out.toString().getBytes(StandardCharsets.UTF_8);
-    ByteBuffer file =
-        ByteBuffer.allocate(8 + head.length + data.size()).order(ByteOrder.LITTLE_ENDIAN);
-    file.putLong(head.length).put(head).put(data.toByteArray());
-    Files.write(to.resolve("model.safetensors"), file.array());
-    return to;
   }
 }

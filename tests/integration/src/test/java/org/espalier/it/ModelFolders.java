@@ -1,5 +1,9 @@
 package org.espalier.it;
 
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.UncheckedIOException;
@@ -8,8 +12,10 @@ import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.Random;
 
@@ -17,6 +23,7 @@ import java.util.Random;
  * Model folders that tests write: small random weights, or a copy of the draft model to be broken.
  */
 final class ModelFolders {
+  private static final ObjectMapper JSON = new ObjectMapper();
   private static final int HIDDEN = 32;
   private static final int HEAD_DIM = 16;
 
@@ -92,6 +99,77 @@ final class ModelFolders {
      "tie_word_embeddings": false, "torch_dtype": "float32"}
     """
         .formatted(vocab, HIDDEN, HIDDEN, layers, HEAD_DIM);
+  }
+
+  /** A golden model whose layers are there again and again, up to so many. */
+  static Path deeper(String golden, int layers, Path dir) {
+    return remade(golden, layers, Integer.MAX_VALUE, dir.resolve(golden + layers));
+  }
+
+  /**
+   * A golden model with so many layers, which repeat or are left out, and of its tokens the first
+   * ones; none of them ends a text.
+   */
+  static Path remade(String golden, int layers, int mostTokens, Path dir) {
+    Path from = Fixtures.root().resolve("tests/models/golden").resolve(golden);
+    try {
+      Files.createDirectories(dir);
+      ObjectNode config = (ObjectNode) JSON.readTree(from.resolve("config.json").toFile());
+      int had = config.path("num_hidden_layers").asInt();
+      int vocab = Math.min(config.path("vocab_size").asInt(), mostTokens);
+      config.put("num_hidden_layers", layers).put("vocab_size", vocab);
+      if (config.has("layer_types")) {
+        List<String> types = new ArrayList<>();
+        for (int i = 0; i < layers; i++) {
+          types.add(config.path("layer_types").get(i % had).asText());
+        }
+        config.set("layer_types", JSON.valueToTree(types));
+      }
+      if (mostTokens != Integer.MAX_VALUE) {
+        config.remove(List.of("eos_token_id", "bos_token_id", "pad_token_id"));
+      }
+      JSON.writeValue(dir.resolve("config.json").toFile(), config);
+      byte[] weights = Files.readAllBytes(from.resolve("model.safetensors"));
+      Files.write(dir.resolve("model.safetensors"), remade(weights, had, layers, vocab));
+    } catch (IOException e) {
+      throw new UncheckedIOException(e);
+    }
+    return dir;
+  }
+
+  private static byte[] remade(byte[] weights, int had, int layers, int vocab) throws IOException {
+    int headerLen = (int) ByteBuffer.wrap(weights).order(ByteOrder.LITTLE_ENDIAN).getLong(0);
+    ObjectNode header = (ObjectNode) JSON.readTree(weights, 8, headerLen);
+    ObjectNode out = JSON.createObjectNode();
+    ByteArrayOutputStream data = new ByteArrayOutputStream();
+    for (String name : (Iterable<String>) header::fieldNames) {
+      if (name.equals("__metadata__")) {
+        continue;
+      }
+      String[] parts = name.split("\\.", 4);
+      boolean ofLayer = parts.length == 4 && parts[1].equals("layers");
+      int at = ofLayer ? Integer.parseInt(parts[2]) : 0;
+      for (int layer = at; layer < layers; layer += had) {
+        ObjectNode tensor = header.path(name).deepCopy();
+        int begin = tensor.path("data_offsets").get(0).asInt();
+        int bytes = tensor.path("data_offsets").get(1).asInt() - begin;
+        if (name.startsWith("model.embed_tokens") || name.startsWith("lm_head")) {
+          ArrayNode shape = (ArrayNode) tensor.path("shape");
+          bytes = bytes / shape.get(0).asInt() * vocab;
+          shape.set(0, vocab);
+        }
+        tensor.putArray("data_offsets").add(data.size()).add(data.size() + bytes);
+        data.write(weights, 8 + headerLen + begin, bytes);
+        out.set(ofLayer ? "model.layers." + layer + "." + parts[3] : name, tensor);
+        if (!ofLayer) {
+          break;
+        }
+      }
+    }
+    byte[] head = out.toString().getBytes(StandardCharsets.UTF_8);
+    ByteBuffer file =
+        ByteBuffer.allocate(8 + head.length + data.size()).order(ByteOrder.LITTLE_ENDIAN);
+    return file.putLong(head.length).put(head).put(data.toByteArray()).array();
   }
 
   /** The files of the draft model. */
