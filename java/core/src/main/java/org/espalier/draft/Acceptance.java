@@ -1,5 +1,6 @@
 package org.espalier.draft;
 
+import java.util.stream.IntStream;
 import org.espalier.Verdict;
 
 /**
@@ -10,10 +11,25 @@ import org.espalier.Verdict;
  * in runs, so where a smaller tree ends within the accepted path, the next one is taken to be
  * accepted nearly as far again. To count its accepted nodes alone would be to judge it by a text in
  * which the passages that are easy to foresee are short, as they are for the larger tree.
+ *
+ * <p>Where nothing was seen yet there is a guess, so that drafting begins at once where nodes cost
+ * next to nothing.
  */
 final class Acceptance {
-  /** Steps of any size that are taken as plain ones. */
-  private static final double PLAIN_STEPS = 0.5;
+  /** Steps that a guess counts for, where nothing is known. */
+  private static final double GUESSED = 3;
+
+  /** The guess for trees of two nodes: tokens that a step yields more. */
+  private static final double GUESS = 0.2;
+
+  /** Doublings of a single node, by size. */
+  private static final double[] DOUBLINGS =
+      IntStream.range(0, TimeCurve.numSizes())
+          .mapToDouble(i -> Math.log(TimeCurve.size(i)) / Math.log(2))
+          .toArray();
+
+  /** Trees that are taken to have had each of their nodes. */
+  private static final double FULL = 2;
 
   /**
    * How far acceptance comes in runs: with 0 a step after an accepted one is like any other, with 1
@@ -60,12 +76,23 @@ final class Acceptance {
 
   /** Share of the trees that have a node, of those that may. */
   double there(int node) {
-    return weight[node] == 0 ? 1 : there[node] / weight[node];
+    return (there[node] + FULL) / (weight[node] + FULL);
   }
 
-  /** Tokens that a step with trees of the i-th size yields, over one with the next smaller size. */
-  double gain(int i) {
-    return (before[i] + PLAIN_STEPS) / (after[i] + PLAIN_STEPS);
+  /** Whether a node is hardly ever there in trees that may have it. */
+  boolean isMissing(int node) {
+    return there[node] < 0.01 * weight[node];
+  }
+
+  /**
+   * Tokens that a step with trees of the i-th size yields, over one with the next smaller size. As
+   * far as it is a guess, each doubling of a tree is worth as many tokens.
+   *
+   * @param tokens that a step with the next smaller size yields
+   */
+  double gain(int i, double tokens) {
+    double more = i == 1 ? GUESS : (tokens - 1) * (DOUBLINGS[i] / DOUBLINGS[i - 1] - 1);
+    return (before[i] + GUESSED * (tokens + more) / tokens) / (after[i] + GUESSED);
   }
 
   /** Share of the trees in which a node is accepted, if one more had been seen that has it. */
@@ -107,7 +134,7 @@ final class Acceptance {
       while (depth < acceptLen && verdict.node(depth) < TimeCurve.size(i)) {
         depth++;
       }
-      tokens *= gain(i);
+      tokens *= gain(i, tokens);
       double fewer = steps;
       double inRun = tokens + RUNS * Math.max(0, depth + 1 - tokens);
       steps = 1 + (acceptLen - depth) / inRun;

@@ -36,10 +36,7 @@ final class MeasuredSize implements TreeSize {
   /** The same when they only find out times, as unsent trees tell the rest. */
   private static final double SHARE_OF_TIMES = 0.005;
 
-  /** Plain steps before the first trial: code is still being compiled. */
-  private static final int FIRST_STEPS = 3;
-
-  /** Plain steps that trials may cost at the beginning. */
+  /** Plain steps that trials may cost at the beginning where no times are known. */
   private static final double FIRST_CREDIT = 4;
 
   /** Best steps, as time, that are saved up for trials at most. */
@@ -81,9 +78,6 @@ final class MeasuredSize implements TreeSize {
 
   /** And what a trial leaves of older trials. */
   private static final double FORGET = 0.8;
-
-  /** Steps that a size needs to be chosen. */
-  private static final double LEAST_WEIGHT = 0.9;
 
   /** Another size has to be better than plain decoding by this factor. */
   private static final double MARGIN = 1.01;
@@ -127,7 +121,7 @@ final class MeasuredSize implements TreeSize {
   private int asked;
   private int largestPeek;
   private int firstReviews;
-  private int firstSteps;
+  private boolean begun;
   private boolean climbs = true; // the last trial was better than the best size
   private int sinceTrial;
   private int tried = -1;
@@ -164,7 +158,7 @@ final class MeasuredSize implements TreeSize {
     if (leader == null) {
       leader = drafter;
       ofText.begin(ofAll, OTHER_TEXTS);
-      if (firstSteps == FIRST_STEPS && trial < 0) {
+      if (trial < 0) {
         choose();
       }
     }
@@ -233,12 +227,14 @@ final class MeasuredSize implements TreeSize {
     double itsNanos = draftNanos + passNanos;
     sum(best);
     peekCredit = Math.min(peekCredit + PEEK_SHARE * itsNanos, nanos);
-    if (firstSteps < FIRST_STEPS) {
-      peekCredit = firstSteps == 0 ? FIRST_PEEKS * nanos : peekCredit;
-      if (++firstSteps == FIRST_STEPS) {
-        credit = peeks && times.largest() > 1 ? 0 : FIRST_CREDIT * times.at(1);
-        chooseNext(true);
+    if (!begun) {
+      begun = true;
+      sum(0);
+      peekCredit += FIRST_PEEKS * nanos;
+      if (times.largest() == 1) {
+        credit = FIRST_CREDIT * nanos;
       }
+      chooseNext();
     } else if (trial < 0) {
       sinceTrial++;
       double share = peeks ? SHARE_OF_TIMES : SHARE;
@@ -308,13 +304,13 @@ final class MeasuredSize implements TreeSize {
       double more = 0;
       int from = node;
       for (; node < TimeCurve.size(k) && node <= ofText.largest(); node++) {
-        share = ofText.weight(node) == 0 ? share : ofText.there(node);
+        share = Math.min(share, ofText.there(node));
         more += share;
         if (node == 1) {
           nanos += (1 - share) * idleNanos;
         }
       }
-      tokens *= ofText.gain(k);
+      tokens *= ofText.gain(k, tokens);
       if (node > from) {
         double step = stepNanos(TimeCurve.size(k)) - stepNanos(TimeCurve.size(k - 1));
         nanos += more / (node - from) * step;
@@ -338,13 +334,13 @@ final class MeasuredSize implements TreeSize {
       }
     }
     if (best != before && trial < 0) {
-      chooseNext(false);
+      chooseNext();
     }
   }
 
   private boolean isMeasured(int i) {
     int size = TimeCurve.size(i);
-    return size <= mostNodes && size <= times.largest() && ofText.weight(size - 1) >= LEAST_WEIGHT;
+    return size <= mostNodes && size <= times.largest();
   }
 
   private void endTrial(double bestNanosPerToken) {
@@ -360,24 +356,16 @@ final class MeasuredSize implements TreeSize {
     climbs = better;
     sinceTrial = 0;
     steps = 0;
-    chooseNext(false);
+    chooseNext();
   }
 
   /**
    * What is tried next: of the powers of two those that may be better, as far as that is known, in
    * turns; when there is none, the next larger size and plain decoding in turns, as things change.
-   * At first it is the largest one that the credit suffices for.
    */
-  private void chooseNext(boolean first) {
+  private void chooseNext() {
     int from = next;
     next = -1;
-    if (first && !peeks) {
-      for (int i = 1; i < TimeCurve.numSizes() && canBeTried(i); i++) {
-        if (isPowerOfTwo(i) && priceOf(i) <= credit) {
-          next = i;
-        }
-      }
-    }
     int sizes = TimeCurve.numSizes();
     for (int i = 1; i <= sizes && next < 0; i++) {
       int k = (from + i + sizes) % sizes;
@@ -425,7 +413,7 @@ final class MeasuredSize implements TreeSize {
     }
     // Trees of half the size are never full, so these would be the same ones.
     int half = size / 2;
-    if (half > 1 && ofText.weight(half - 1) >= LEAST_WEIGHT && ofText.there(half - 1) < 0.01) {
+    if (half > 1 && ofText.isMissing(half - 1)) {
       return false;
     }
     sum(best);

@@ -1,8 +1,10 @@
 package org.espalier.draft;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.within;
 
 import java.util.Random;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
@@ -42,7 +44,7 @@ class AcceptanceTest {
   private static double estimate(Acceptance acceptance, int nodes) {
     double tokens = 1;
     for (int i = 1; TimeCurve.size(i) <= nodes; i++) {
-      tokens *= acceptance.gain(i);
+      tokens *= acceptance.gain(i, tokens);
     }
     return tokens;
   }
@@ -66,6 +68,26 @@ class AcceptanceTest {
     }
   }
 
+  /** What nobody looked at is guessed: as much more for each doubling as for those before. */
+  @Test
+  void largerTreesAreGuessedFromSmallerOnes() {
+    Acceptance acceptance = new Acceptance(512, KEEP);
+    assertThat(estimate(acceptance, 2)).isCloseTo(1.2, within(1e-9));
+    assertThat(estimate(acceptance, 64)).isCloseTo(2.2, within(1e-9));
+    boolean[] text = text(0.85, 0.85);
+    for (int at = 0; at < LENGTH; ) {
+      int accepted = accepted(text, at, 4);
+      acceptance.observe(1, 4, 4, Trees.acceptedOfChain(accepted));
+      at += accepted + 1;
+    }
+    assertThat(estimate(acceptance, 8)).isBetween(0.8 * truth(text, 8), truth(text, 8));
+    Acceptance none = new Acceptance(512, KEEP);
+    for (int i = 0; i < 50; i++) {
+      none.observe(1, 4, 4, Trees.acceptedOfChain(0));
+    }
+    assertThat(estimate(none, 64)).isBetween(1.0, 1.1);
+  }
+
   /** Trees of 2 are sent, and larger ones are looked at where the text has left the last one. */
   @ParameterizedTest
   @CsvSource({"0.6, 0.8", "0.4, 0.7", "0.5, 0.9", "0.12, 0.9", "0.2, 0.93"})
@@ -86,7 +108,7 @@ class AcceptanceTest {
       at += accepted + 1;
     }
     assertThat(estimate(acceptance, 2) / truth(text, 2)).isBetween(0.98, 1.02);
-    assertThat(acceptance.gain(1)).as("sent trees tell of it").isEqualTo(ofSent.gain(1));
+    assertThat(acceptance.gain(1, 1)).as("sent trees tell of it").isEqualTo(ofSent.gain(1, 1));
     assertThat(acceptance.hoped(1)).isEqualTo(ofSent.hoped(1));
     assertThat(acceptance.weight(1)).isEqualTo(ofSent.weight(1));
     assertThat(estimate(acceptance, 8) / truth(text, 8)).isBetween(0.95, 1.05);

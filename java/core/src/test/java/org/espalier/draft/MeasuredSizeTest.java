@@ -16,6 +16,9 @@ class MeasuredSizeTest {
   private static final int MOST_NODES = 512;
   private static final double PLAIN = 1e6;
 
+  /** What a tree costs that is not sent. */
+  private static final double PEEK = 0.01 * PLAIN;
+
   /** Where a row costs 60 % of a pass. */
   private static double boundByArithmetic(int n) {
     return PLAIN * (1 + 0.6 * (n - 1));
@@ -54,7 +57,12 @@ class MeasuredSizeTest {
 
     boolean last;
 
-    /** Tokens until the tree ends that was looked at. */
+    /** The tree that was looked at, and tokens until the text leaves it. */
+    int peekSent;
+
+    int peeked;
+    int peekNodes;
+    int peekAccepted;
     int peekLeft;
 
     /** Share of the steps in which the drafter finds something. */
@@ -96,9 +104,7 @@ class MeasuredSizeTest {
       double passNanos = disturbance * pass.applyAsDouble(nodes);
       boolean resumed = drafts && !drafting;
       drafting = drafts;
-      int peek = peeks && peekLeft <= 0 ? size.peek(drafter, allowed) : 0;
-      int peekNodes = finds ? Math.min(peek, longest) : 1;
-      int peekAccepted = accepted(peekNodes);
+      int peek = peek(size, drafter, allowed, finds);
       for (int i = 0; i < accepted + 1; i++) {
         foreseen.remove();
       }
@@ -108,12 +114,24 @@ class MeasuredSizeTest {
       asked += drafts ? 1 : 0;
       Verdict verdict = Trees.acceptedOfChain(accepted);
       size.observe(drafter, allowed, nodes, resumed, true, verdict, draftNanos, passNanos);
-      if (peek > allowed) {
-        peekLeft = peekAccepted - accepted;
-        double cost = 0.01 * PLAIN;
-        nanos += cost;
-        size.peeked(allowed, peek, peekNodes, Trees.acceptedOfChain(peekAccepted), cost);
+      nanos += peek > allowed ? PEEK : 0;
+    }
+
+    /** Nodes of a tree that is looked at; what the last one showed is told when it has ended. */
+    private int peek(TreeSize size, Object drafter, int allowed, boolean finds) {
+      if (peeks && peekLeft <= 0 && peeked > 0) {
+        size.peeked(peekSent, peeked, peekNodes, Trees.acceptedOfChain(peekAccepted), PEEK);
+        peeked = 0;
       }
+      int peek = peeks && peekLeft <= 0 ? size.peek(drafter, allowed) : 0;
+      if (peek > allowed) {
+        peekSent = allowed;
+        peeked = peek;
+        peekNodes = finds ? Math.min(peek, longest) : 1;
+        peekAccepted = accepted(peekNodes);
+        peekLeft = peekAccepted + 1;
+      }
+      return peek;
     }
 
     /** What of a chain would be accepted. */
@@ -351,17 +369,33 @@ class MeasuredSizeTest {
     }
   }
 
-  /** With times from a file the first trial is the largest tree that costs little. */
+  /** With times from a file a tree that costs next to nothing is sent at once. */
   @Test
   void knownTimesSpareTheClimb() {
     World world = new World(1).with(n -> PLAIN * (1 + 0.001 * n), 0.9);
-    MeasuredSize size = new MeasuredSize(known(world.pass), MOST_NODES);
-    int largest = 0;
-    for (int i = 0; i < 4; i++) {
-      largest = Math.max(largest, size.next(world));
-      world.step(size, world);
+    assertThat(new MeasuredSize(known(world.pass), MOST_NODES).next(world)).isBetween(64, 256);
+    world.pass = MeasuredSizeTest::boundByArithmetic;
+    assertThat(new MeasuredSize(known(world.pass), MOST_NODES).next(world)).isEqualTo(1);
+  }
+
+  /** Of 256 tokens the first ones count, with trees that are not sent and without. */
+  @ParameterizedTest
+  @ValueSource(doubles = {0.1, 0.3, 0.6, 0.85})
+  void aShortTextIsDraftedFromTheBeginning(double alpha) {
+    for (IntToDoubleFunction pass :
+        List.<IntToDoubleFunction>of(
+            MeasuredSizeTest::boundByMemory, n -> n <= 4 ? PLAIN : 1.5 * inWholeTiles(n))) {
+      for (boolean peeks : new boolean[] {false, true}) {
+        double sum = 0;
+        for (long seed = 1; seed <= 100; seed++) {
+          World world = new World(seed).with(pass, alpha);
+          world.peeks = peeks;
+          world.draft = n -> peeks ? 0 : 0.03 * PLAIN * Math.min(n, 6);
+          sum += world.run(new MeasuredSize(known(pass), MOST_NODES), 256) / world.bestFixed();
+        }
+        assertThat(sum / 100).as("peeks: %s", peeks).isLessThan(1.06);
+      }
     }
-    assertThat(largest).isEqualTo(512);
   }
 
   /** In a batch nobody tries another size than the first one. */
