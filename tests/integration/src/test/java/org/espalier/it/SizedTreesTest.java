@@ -31,6 +31,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /** Whatever the size of the trees, and whenever it changes, the text is that of plain decoding. */
@@ -61,8 +62,16 @@ class SizedTreesTest {
 
   private static List<GenerationResult> decode(
       List<int[]> prompts, DrafterFactory drafts, Sampling sampling, String verifier) {
-    SessionOptions size =
-        SessionOptions.defaults().withMaxSequences(prompts.size()).withMaxTokens(320);
+    return decode(prompts, drafts, sampling, verifier, SessionOptions.defaults());
+  }
+
+  private static List<GenerationResult> decode(
+      List<int[]> prompts,
+      DrafterFactory drafts,
+      Sampling sampling,
+      String verifier,
+      SessionOptions room) {
+    SessionOptions size = room.withMaxSequences(prompts.size()).withMaxTokens(320);
     GenerationOptions options =
         GenerationOptions.defaults()
             .withMaxNewTokens(100)
@@ -105,6 +114,56 @@ class SizedTreesTest {
         }
       }
     }
+  }
+
+  /** Three texts share the nodes of a pass, be they enough for trees of the size or not. */
+  @ParameterizedTest
+  @CsvSource({"auto, 384", "64, 384", "128, 128"})
+  void largeTreesShareAPass(String size, int nodes) {
+    SessionOptions room = SessionOptions.defaults().withMaxNodes(nodes);
+    for (String name : List.of("token-recycling", "dynamic-tree:nodes=127")) {
+      List<Integer> allowed = new ArrayList<>();
+      try (DrafterFactory drafts = Drafters.parse(name);
+          DrafterFactory sized = SizedTrees.of(size, session -> noting(drafts, session, allowed))) {
+        List<List<Integer>> plain =
+            ids(decode(prompts(80), Drafters.none(), Sampling.greedy(), "exact"));
+        assertThat(ids(decode(prompts(80), sized, Sampling.greedy(), "exact", room)))
+            .as("%s", name)
+            .isEqualTo(plain);
+      }
+      assertThat(allowed).as("%s", name).allMatch(most -> most < nodes);
+      if (!size.equals("auto")) {
+        int most = Math.min(Integer.parseInt(size), nodes / 3);
+        assertThat(allowed.subList(0, 3)).as("%s", name).containsOnly(most - 1);
+      }
+    }
+  }
+
+  /** A drafter that notes how many draft nodes it was allowed. */
+  private static Drafter noting(DrafterFactory drafts, Session session, List<Integer> allowed) {
+    Drafter drafter = drafts.create(session);
+    return new Drafter() {
+      @Override
+      public DraftTree propose(Context context) {
+        allowed.add(context.maxNodes());
+        return drafter.propose(context);
+      }
+
+      @Override
+      public void observe(Verdict verdict, Scores scores) {
+        drafter.observe(verdict, scores);
+      }
+
+      @Override
+      public int topK() {
+        return drafter.topK();
+      }
+
+      @Override
+      public void close() {
+        drafter.close();
+      }
+    };
   }
 
   /** The laws of drawn tokens survive steps in which nothing was drawn. */
