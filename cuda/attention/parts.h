@@ -125,7 +125,8 @@ SIMT_DEVICE float larger(float x, float y) { return x > y || y != y ? x : y; }
 
 namespace espalier {
 
-/** Whether warpgroup_attention.cu attends: to more than 64 rows of a prompt, on a card of sm_90a. Other bits: for prompts alone. */
+/** Whether warpgroup_attention.cu attends: to more than 64 rows of a prompt whose pages are multiples of 8 keys, on a card of sm_90a
+ *  whose driver makes tensor maps. Other bits: for prompts alone. */
 bool takes_warpgroups(const TreeAttentionArgs& args);
 size_t warpgroup_attention_workspace_bytes(const TreeAttentionArgs& args);
 void launch_warpgroup_attention(

@@ -4,18 +4,19 @@
 // Shapes  as tree_attention.cu; the keys of a prompt's rows lie in their sequence's pages, at their positions
 // Needs   rows of a sequence next to each other, in the order of their positions; what takes_warpgroups says
 // Launch  grid (128 pairs of a row and a query head, KV heads), block 384: two warpgroups that multiply, each 64 pairs, and one
-//         that copies, and leaves them its registers. K and V of a tile of keys have two stages each; barriers in shared memory
-//         say when one is there and when it may be overwritten
+//         that leaves them its registers: one warp of it copies. K and V of a tile of keys have two stages each; barriers in shared
+//         memory say when one is there and when it may be overwritten
+// Copies  boxes of a tensor map of each cache (TMA): as many keys as page and tile have in common, 64 dimensions
 // Order   rows with the most keys come first
 // NaN     a value that a row does not see is multiplied by 0, which is NaN where the value is not finite: a pair with NaN is
-//         done again, key by key
+//         done again, key by key. What no row of the block sees is zeros, whatever the cache holds there
 // Rows    tiles begin at multiples of their length, a pair takes them in the order of positions, and a tile of which it sees
 //         nothing changes nothing: its bits do not depend on other rows. They are not those of tree_attention.cu (ADR 0117)
 // Bytes   4 * keys * num_kv_heads * head_dim for each 128 / group_size rows, from L2: 64 KB of a tile for 8.4 Mflop
 // Error   docs/kernels/prefill_attention.md
 // Source  FlashAttention-3, arXiv 2407.08608: the next tile's scores are multiplied while weights are multiplied with values
 #include "attention/key_by_key.h"
-#include "simt/mbarrier.h"
+#include "simt/tensor_map.h"
 #include "simt/wgmma.h"
 
 namespace espalier {
@@ -28,17 +29,22 @@ constexpr int kStages = 2;
 constexpr int kWarpgroups = 2, kGroupPairs = 64;
 constexpr int kBlockPairs = kWarpgroups * kGroupPairs;
 constexpr int kThreads = (kWarpgroups + 1) * simt::kWarpgroup;
-constexpr int kWarps = kWarpgroups * 4, kCopyWarps = 4;  // that multiply, and that copy
-constexpr int kRegisters = 232, kCopyRegisters = 40;     // of their threads
-constexpr int kChunk = 64, kChunkBytes = kChunk * 2;     // 8 x 8 elements
+constexpr int kWarps = kWarpgroups * 4;               // that multiply
+constexpr int kRegisters = 232, kCopyRegisters = 40;  // of their threads, and of the others
+constexpr int kChunk = 64, kChunkBytes = kChunk * 2;  // 8 x 8 elements
+constexpr int kEight = 8 * simt::kBoxColumns, kEightBytes = kEight * 2;  // keys of a part
+constexpr int kLeastPiece = 8;  // keys: the pattern of a swizzle
 
-/** Q, K and V lie in shared memory as [row / 8][column / 8][row % 8][column % 8]. */
+/** Q lies in shared memory as [row / 8][column / 8][row % 8][column % 8], K and V as [part][key][dimension of the part]. */
 template <int kHeadDim>
 struct Layout {
-  static constexpr int kChunks = kHeadDim / 8;                            // of a row
-  static constexpr int kRows = kChunks * kChunk, kRowsBytes = kRows * 2;  // of 8 rows
+  static constexpr int kChunks = kHeadDim / 8;                            // of a row of Q
+  static constexpr int kRows = kChunks * kChunk, kRowsBytes = kRows * 2;  // of 8 rows of Q
+  static constexpr int kParts = kHeadDim / simt::kBoxColumns, kPartLen = kTile * simt::kBoxColumns;
   static constexpr int kTileLen = kTile * kHeadDim;
   static constexpr int kQueriesLen = kBlockPairs * kHeadDim;
+  static_assert(kQueriesLen * 2 % simt::kBoxAlignment == 0 && kEightBytes == simt::kBoxAlignment);
+  static_assert(kTile / kLeastPiece * kParts <= simt::kWarp);  // a copy for each lane
   // Queries, then the stages: keys, values; then a query of each warp in fp32.
   static constexpr size_t kSharedBytes =
       size_t{2} * (kQueriesLen + kStages * 2 * kTileLen) + size_t{4} * kWarps * kHeadDim;
@@ -47,7 +53,15 @@ struct Layout {
 
 struct Barriers {
   simt::Mbarrier full_k[kStages], full_v[kStages], empty_k[kStages], empty_v[kStages];
+  simt::Mbarrier to_clear;  // values that are there, and not yet zeros where no row sees them
 };
+
+/** Keys that lie next to each other in the cache, wherever the pages are, and in one tile. */
+SIMT_HOST_DEVICE int piece_len(int page_size) {
+  int len = kTile;
+  while (page_size % len != 0) len /= 2;
+  return len;
+}
 
 /** The rows of a block. */
 struct Rows {
@@ -87,65 +101,93 @@ SIMT_DEVICE Run run_from(const TreeAttentionArgs& args, const Rows& rows, int64_
   return run;
 }
 
-/** Slot of the lane's key among those that its warp copies for a tile, and -1 for a key that no row of the run sees. */
-SIMT_DEVICE int32_t slot_of_lane(const TreeAttentionArgs& args, const Run& run, int tile) {
-  constexpr int kKeys = kTile / kCopyWarps;  // of a warp
-  const int position = tile * kTile + simt::warp() % kCopyWarps * kKeys + simt::lane() % kKeys;
-  if (position < run.first_key || position >= run.end_key) return -1;
-  const int page = position / args.page_size;
-  return args.page_table[int64_t{run.seq} * args.max_pages + page] * args.page_size +
-         position % args.page_size;
-}
+/** The copies of a tile of K or V: lane i of the warp that copies has the i-th. */
+struct Pieces {
+  int len;  // keys of one: of one page and one tile
+  int num;  // of a tile
 
-/**
- * Starts the warp's copies for a tile of K or V; a key without a slot is zeros. Eight lanes write a chunk of 128 bytes in one
- * piece, and four of them read 64 bytes of a key.
- */
-template <class T, int kHeadDim>
-SIMT_DEVICE void copy_keys(const T* cache, int64_t slot_len, int32_t slot, T* tile) {
-  using Shape = Layout<kHeadDim>;
-  constexpr int kEights = kTile / 8 / kCopyWarps;  // of keys
-  const int of_eight = simt::lane() % 8, first_chunk = simt::lane() / 8;
-  cache += first_chunk * 8;
-  tile += simt::warp() % kCopyWarps * kEights * Shape::kRows + first_chunk * kChunk + of_eight * 8;
-  SIMT_UNROLL
-  for (int eight = 0; eight < kEights; ++eight) {
-    const int32_t at = simt::shuffle(slot, eight * 8 + of_eight);
-    const T* from = at < 0 ? cache : cache + at * slot_len;
-    SIMT_UNROLL
-    for (int chunk = 0; chunk < Shape::kChunks; chunk += 4) {
-      simt::copy_async<16>(tile + eight * Shape::kRows + chunk * kChunk, from + chunk * 8, at >= 0);
+  /** The slot of the lane's first key; where the run sees no key of the piece, one outside of the cache, which is copied as zeros. */
+  SIMT_DEVICE int slot_of_lane(const TreeAttentionArgs& args, const Run& run, int tile) const {
+    const int position = tile * kTile + simt::lane() % num * len;
+    if (position + len <= run.first_key || position >= run.end_key) return -len;
+    const int page = position / args.page_size;
+    return args.page_table[int64_t{run.seq} * args.max_pages + page] * args.page_size +
+           position % args.page_size;
+  }
+
+  /** Starts the copies of a tile, which complete a phase of the barrier. */
+  template <class T, int kHeadDim>
+  SIMT_DEVICE void copy(
+      const simt::TensorMap& cache, int slot, T* tile, simt::Mbarrier& barrier) const {
+    using Shape = Layout<kHeadDim>;
+    if (simt::lane() == 0) barrier.arrive_expecting(Shape::kTileLen * sizeof(T));
+    simt::sync_warp();
+    const int part = simt::lane() / num, piece = simt::lane() % num;
+    if (part < Shape::kParts) {
+      simt::copy_box(
+          tile + part * Shape::kPartLen + piece * len * simt::kBoxColumns, cache,
+          part * simt::kBoxColumns, simt::block_y(), slot, &barrier);
     }
   }
-}
 
-/** The warpgroup that copies: fills stage after stage as they become free. */
+  /** Zeros for the keys of a tile that came with others of their piece and that no row of the run sees. */
+  template <class T, int kHeadDim>
+  SIMT_DEVICE void clear_unseen(const Run& run, int tile, T* values) const {
+    const int first = run.first_key - tile * kTile, end = run.end_key - tile * kTile;
+    if (first > 0) clear<T, kHeadDim>(values, first / len * len, first);
+    if (end < kTile) clear<T, kHeadDim>(values, end, (end + len - 1) / len * len);
+  }
+
+ private:
+  /** Keys first .. end - 1 of a tile. A key keeps its row of 128 bytes, whatever the swizzle does within. */
+  template <class T, int kHeadDim>
+  static SIMT_DEVICE void clear(T* values, int first, int end) {
+    using Shape = Layout<kHeadDim>;
+    using Unit = simt::Vec<T, 8>;
+    constexpr int kUnits = simt::kBoxColumns / 8;
+    SIMT_UNROLL
+    for (int part = 0; part < Shape::kParts; ++part) {
+      auto* unit = reinterpret_cast<Unit*>(values + part * Shape::kPartLen);
+      SIMT_NO_UNROLL
+      for (int i = first * kUnits + simt::lane(); i < end * kUnits; i += simt::kWarp)
+        unit[i] = Unit{};
+    }
+  }
+};
+
+/** The warp that copies: fills stage after stage as they become free. */
 template <class T, int kHeadDim>
 SIMT_DEVICE void copy_tiles(
-    const TreeAttentionArgs& args, const Rows& rows, T* ring, Barriers& barriers) {
+    const TreeAttentionArgs& args, const simt::TensorMap& k_cache, const simt::TensorMap& v_cache,
+    const Rows& rows, T* ring, Barriers& barriers) {
   using Shape = Layout<kHeadDim>;
-  const int64_t slot_len = int64_t{args.num_kv_heads} * kHeadDim;
-  const T* k_cache = static_cast<const T*>(args.k_cache) + simt::block_y() * kHeadDim;
-  const T* v_cache = static_cast<const T*>(args.v_cache) + simt::block_y() * kHeadDim;
-  int n = 0;
+  const int len = piece_len(args.page_size);
+  const Pieces pieces{len, kTile / len};
+  int n = 0, num_cleared = 0;
   for (int64_t row = rows.first; row < rows.end;) {
     const Run run = run_from(args, rows, row);
     row = run.end;
     SIMT_NO_UNROLL
     for (int tile = run.first_tile; tile < run.end_tile; ++tile, ++n) {
-      const int32_t slot = slot_of_lane(args, run, tile);
+      const int slot = pieces.slot_of_lane(args, run, tile);
       const int stage = n % kStages, parity = (n / kStages + 1) % 2;
       T* k_tile = ring + stage * 2 * Shape::kTileLen;
+      T* v_tile = k_tile + Shape::kTileLen;
       if (n >= kStages) barriers.empty_k[stage].wait(parity);
-      copy_keys<T, kHeadDim>(k_cache, slot_len, slot, k_tile);
-      barriers.full_k[stage].arrive_async();
+      pieces.copy<T, kHeadDim>(k_cache, slot, k_tile, barriers.full_k[stage]);
       if (n >= kStages) barriers.empty_v[stage].wait(parity);
-      copy_keys<T, kHeadDim>(v_cache, slot_len, slot, k_tile + Shape::kTileLen);
-      barriers.full_v[stage].arrive_async();
+      if (tile * kTile >= run.first_key && (tile + 1) * kTile <= run.end_key) {
+        pieces.copy<T, kHeadDim>(v_cache, slot, v_tile, barriers.full_v[stage]);
+        continue;
+      }
+      pieces.copy<T, kHeadDim>(v_cache, slot, v_tile, barriers.to_clear);
+      barriers.to_clear.wait(num_cleared++ % 2);
+      pieces.clear_unseen<T, kHeadDim>(run, tile, v_tile);
+      simt::publish_shared();
+      simt::sync_warp();
+      if (simt::lane() == 0) barriers.full_v[stage].arrive();
     }
   }
-  simt::commit_async();
-  simt::wait_async<0>();
 }
 
 /** 64 pairs, as a thread of their warpgroup has them: pairs 16 w + g and 8 more, with w = warp % 4 and g = lane / 4. */
@@ -173,7 +215,7 @@ class WarpgroupPairs {
     }
   }
 
-  /** Queries of the pairs to shared memory, rounded to the type of the cache; attend publishes them. */
+  /** Queries of the pairs to shared memory, rounded to the type of the cache. */
   SIMT_DEVICE void load_queries() {
     SIMT_NO_UNROLL
     for (int i = simt::thread() % simt::kWarpgroup; i < kGroupPairs * Shape::kChunks;
@@ -188,6 +230,7 @@ class WarpgroupPairs {
       *reinterpret_cast<simt::Vec<T, 8>*>(
           queries_ + pair / 8 * Shape::kRows + chunk * kChunk + pair % 8 * 8) = part;
     }
+    simt::publish_shared();
     simt::sync_named(1 + warpgroup(), simt::kWarpgroup);
   }
 
@@ -213,7 +256,6 @@ class WarpgroupPairs {
     float score[kScores], scale[2];
     simt::FragmentA weight[kSteps];
     wait_for(barriers_.full_k, n);
-    simt::publish_shared();
     simt::begin_products();
     multiply_keys(n, score);
     simt::wait_products<0>(score);
@@ -224,7 +266,6 @@ class WarpgroupPairs {
       ++n;
       wait_for(barriers_.full_v, n - 1);
       wait_for(barriers_.full_k, n);
-      simt::publish_shared();
       simt::begin_products(value_, weight);
       multiply_keys(n, score);
       multiply_values(n - 1, weight);
@@ -238,7 +279,6 @@ class WarpgroupPairs {
       round(score, weight);
     }
     wait_for(barriers_.full_v, n);
-    simt::publish_shared();
     simt::begin_products(value_, weight);
     multiply_values(n, weight);
     simt::wait_products<0>(value_, weight);
@@ -328,9 +368,11 @@ class WarpgroupPairs {
     const T* k_tile = ring_ + n % kStages * 2 * Shape::kTileLen;
     SIMT_UNROLL
     for (int step = 0; step < kHeadDim / 16; ++step) {
-      const int at = step * 2 * kChunk;
-      const simt::OperandMatrix q(queries_ + at, kChunkBytes, Shape::kRowsBytes);
-      const simt::OperandMatrix k(k_tile + at, kChunkBytes, Shape::kRowsBytes);
+      const simt::OperandMatrix q(queries_ + step * 2 * kChunk, kChunkBytes, Shape::kRowsBytes);
+      const int dim = step * 16;
+      const auto k = simt::OperandMatrix::swizzled_rows(
+          k_tile + dim / simt::kBoxColumns * Shape::kPartLen + dim % simt::kBoxColumns,
+          kEightBytes);
       if (step == 0) {
         simt::warpgroup_product<T, false>(score, q, k);
       } else {
@@ -347,7 +389,8 @@ class WarpgroupPairs {
     for (int step = 0; step < kSteps; ++step) {
       simt::warpgroup_product<T>(
           value_, weight[step],
-          simt::OperandMatrix(v_tile + step * 2 * Shape::kRows, Shape::kRowsBytes, kChunkBytes));
+          simt::OperandMatrix::swizzled_columns(
+              v_tile + step * 2 * kEight, kEightBytes, Shape::kPartLen * 2));
     }
     simt::commit_products();
   }
@@ -411,19 +454,22 @@ class WarpgroupPairs {
 
 template <class T, int kHeadDim>
 __global__ void __launch_bounds__(kThreads, 1) warpgroup_attention_kernel(
-    const TreeAttentionArgs args, Score score, int block_rows, simt::Vec<float, 2>* max_sum) {
+    const TreeAttentionArgs args, Score score, int block_rows, simt::Vec<float, 2>* max_sum,
+    const SIMT_GRID_CONSTANT simt::TensorMap k_cache,
+    const SIMT_GRID_CONSTANT simt::TensorMap v_cache) {
   using Shape = Layout<kHeadDim>;
   SIMT_SHARED(Barriers, barriers);
-  T* queries = simt::dynamic_shared<T>();
+  T* queries = simt::dynamic_shared<T, simt::kBoxAlignment>();
   T* ring = queries + Shape::kQueriesLen;
   auto* q_shared = reinterpret_cast<float*>(ring + kStages * 2 * Shape::kTileLen);
   if (simt::thread() == 0) {
     for (int stage = 0; stage < kStages; ++stage) {
-      barriers.full_k[stage].init(kCopyWarps * simt::kWarp);
-      barriers.full_v[stage].init(kCopyWarps * simt::kWarp);
+      barriers.full_k[stage].init(1);
+      barriers.full_v[stage].init(1);
       barriers.empty_k[stage].init(kWarps);
       barriers.empty_v[stage].init(kWarps);
     }
+    barriers.to_clear.init(1);
   }
   simt::sync_block();
   simt::wait_for_previous();
@@ -434,7 +480,9 @@ __global__ void __launch_bounds__(kThreads, 1) warpgroup_attention_kernel(
   rows.heads = args.num_q_heads / args.num_kv_heads;
   if (simt::warp() >= kWarps) {
     simt::give_registers<kCopyRegisters>();
-    return copy_tiles<T, kHeadDim>(args, rows, ring, barriers);
+    if (simt::warp() == kWarps)
+      copy_tiles<T, kHeadDim>(args, k_cache, v_cache, rows, ring, barriers);
+    return;
   }
   simt::take_registers<kRegisters>();
   WarpgroupPairs<T, kHeadDim> pairs(args, score, rows, queries, ring, barriers);
@@ -450,6 +498,16 @@ __global__ void __launch_bounds__(kThreads, 1) warpgroup_attention_kernel(
   }
 }
 
+/** The keys or values of all pages: [slot][KV head][dimension], in boxes of a piece and a part. */
+simt::TensorMap map_of(const TreeAttentionArgs& args, const void* cache) {
+  const int64_t head_bytes = int64_t{args.head_dim} * 2;
+  return simt::tensor_map_of(
+      {cache,
+       {args.head_dim, args.num_kv_heads, int64_t{args.num_pages} * args.page_size},
+       {head_bytes, head_bytes * args.num_kv_heads},
+       {simt::kBoxColumns, 1, piece_len(args.page_size)}});
+}
+
 template <class T, int kHeadDim>
 void launch(const TreeAttentionArgs& args, void* workspace, simt::Stream stream) {
   const int rows = kBlockPairs / (args.num_q_heads / args.num_kv_heads);
@@ -461,7 +519,8 @@ void launch(const TreeAttentionArgs& args, void* workspace, simt::Stream stream)
       .overlap = true};
   SIMT_LAUNCH(
       (warpgroup_attention_kernel<T, kHeadDim>), shape, args, score_of(args), rows,
-      static_cast<simt::Vec<float, 2>*>(workspace));
+      static_cast<simt::Vec<float, 2>*>(workspace), map_of(args, args.k_cache),
+      map_of(args, args.v_cache));
 }
 
 template <class T>
@@ -478,7 +537,8 @@ bool takes_warpgroups(const TreeAttentionArgs& args) {
   const bool has_kernel = args.head_dim == 64 || args.head_dim == 128;
   return args.prompt && args.rows > 64 && args.kv_type != Type::kFp32 && has_kernel &&
          bits % 16 == 0 && reinterpret_cast<uintptr_t>(args.out) % 8 == 0 &&
-         args.num_q_heads / args.num_kv_heads <= kBlockPairs && simt::device_capability() == 90;
+         args.page_size % kLeastPiece == 0 && args.num_q_heads / args.num_kv_heads <= kBlockPairs &&
+         simt::device_capability() == 90 && simt::makes_tensor_maps();
 }
 
 size_t warpgroup_attention_workspace_bytes(const TreeAttentionArgs& args) {

@@ -7,6 +7,10 @@
 
 struct CUstream_st;
 
+namespace simt {
+struct Tensor;
+}
+
 namespace simt::emulated {
 
 // The calling thread.
@@ -18,7 +22,7 @@ int num_blocks(int axis);
 // Shared memory: one exact array per site and block, aligned; nothing is written there at first. `granule` is the
 // smallest access that is told apart from its neighbours.
 void* shared(const void* site, const char* name, size_t bytes, size_t alignment, size_t granule);
-void* dynamic_shared(size_t granule);
+void* dynamic_shared(size_t granule, size_t alignment);
 
 void sync_block();
 void sync_warp(uint32_t mask);
@@ -40,6 +44,7 @@ void mma_fp16(float* d, const uint32_t* a, const uint32_t* b);
 
 /** An operand of a warpgroup's product: see simt/wgmma.h. */
 struct Operand {
+  enum Form { kChunks, kSwizzledRows, kSwizzledColumns } form;
   const void* first;
   int bytes_along_k, bytes_along_rows;
 };
@@ -70,6 +75,14 @@ void mbarrier_arrive(void* barrier, uint32_t expected_bytes);
 void mbarrier_arrive_async(void* barrier);
 void mbarrier_wait(void* barrier, int parity);
 void copy_bulk(void* to, const void* from, size_t bytes, void* barrier);
+
+// Copies of boxes: see simt/tensor_map.h.
+struct BoxPlace {
+  int x, y, z;
+};
+bool makes_tensor_maps();
+void check_tensor(const Tensor& tensor);
+void copy_box(void* to, const Tensor& from, const BoxPlace& at, void* barrier);
 
 enum class Atomic {
   kAdd,

@@ -19,14 +19,20 @@
 
 namespace simt {
 
-/** The shared memory whose size the launch gives, aligned to 128 bytes; one T in a kernel. */
-template <class T>
+/** The shared memory whose size the launch gives, aligned to 128 bytes or, for boxes of a tensor, to 1024; one T in a kernel. */
+template <class T, int kAlignment = 128>
 SIMT_DEVICE T* dynamic_shared() {
+  static_assert(kAlignment == 128 || kAlignment == 1024);
 #ifdef __CUDACC__
-  extern __shared__ __align__(128) unsigned char simt_dynamic_shared[];
-  return reinterpret_cast<T*>(simt_dynamic_shared);
+  if constexpr (kAlignment == 128) {
+    extern __shared__ __align__(128) unsigned char simt_dynamic_shared[];
+    return reinterpret_cast<T*>(simt_dynamic_shared);
+  } else {
+    extern __shared__ __align__(1024) unsigned char simt_dynamic_shared_for_boxes[];
+    return reinterpret_cast<T*>(simt_dynamic_shared_for_boxes);
+  }
 #else
-  return static_cast<T*>(emulated::dynamic_shared(alignof(T)));
+  return static_cast<T*>(emulated::dynamic_shared(alignof(T), kAlignment));
 #endif
 }
 

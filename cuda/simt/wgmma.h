@@ -2,9 +2,9 @@
 // They run beside the threads.
 //
 // A warpgroup is 4 warps, the first a multiple of 4. Its 128 threads call every function here together, with the same
-// matrices. Operands lie in chunks of 8 x 8 elements, row major, 128 bytes, at a multiple of 16 bytes.
+// matrices. Operands lie in chunks of 8 x 8 elements, row major, 128 bytes, at a multiple of 16 bytes, or as copy_box left them.
 // With w = warp % 4, g = lane / 4, t = lane % 4, value 4 j + 2 h + i of a thread is row 16 w + g + 8 h, column 8 j + 2 t + i.
-// What copy_bulk brought can be multiplied once its barrier says so. Other writes, copy_async's too, need publish_shared
+// What copy_bulk and copy_box brought can be multiplied once its barrier says so. Other writes, copy_async's too, need publish_shared
 // between them and the product: by the writer in front of the barrier, or by each thread that multiplies behind it.
 // The emulator sums as mma.h says, when the thread waits, and reports operands that are not shared, not there or not
 // published, other matrices than a neighbour's, sums touched before the wait, and a product without begin_products since.
@@ -19,28 +19,64 @@ namespace simt {
 
 constexpr int kWarpgroup = 128;
 
-/** Two chunks along k for each 8 rows, as an operand: where the first is, and the bytes from one to the next. Its rows are the
- *  product's rows on the left and its columns on the right. */
+/** 16 elements along k of each row, as an operand. Its rows are the product's rows on the left and its columns on the right. */
 class OperandMatrix {
  public:
+  /** Two chunks along k for each 8 rows: where the first is, and the bytes from one to the next. */
   SIMT_DEVICE OperandMatrix(const void* first, int bytes_along_k, int bytes_along_rows)
 #ifdef __CUDACC__
-      // PTX ISA, "Matrix Descriptor Format", without swizzle: addresses and distances in units of 16 bytes.
-      : descriptor_(
-            static_cast<uint64_t>((shared_address(first) & 0x3ffff) >> 4) |
-            static_cast<uint64_t>(bytes_along_k >> 4) << 16 |
-            static_cast<uint64_t>(bytes_along_rows >> 4) << 32) {
+      : OperandMatrix(first, bytes_along_k, bytes_along_rows, 0){}
+#else
+      : operand_{emulated::Operand::kChunks, first, bytes_along_k, bytes_along_rows} {
   }
+#endif
+
+        /** As copy_box left rows of 64 elements along k: where 16 of them begin in the first row, at a multiple of 32 bytes, and the bytes
+   *  from 8 rows to the next 8. */
+        static SIMT_DEVICE OperandMatrix swizzled_rows(const void* first, int bytes_along_rows) {
+#ifdef __CUDACC__
+    // The other distance is not used: the two chunks along k are neighbours.
+    return OperandMatrix(first, 16, bytes_along_rows, kSwizzle128);
+#else
+    return OperandMatrix({emulated::Operand::kSwizzledRows, first, 1024, bytes_along_rows});
+#endif
+  }
+
+  /** The same turned, 64 rows of the operand next to each other for each k: where the first k is, and the bytes from 8 k to the next 8
+   *  and from 64 rows to the next 64. */
+  static SIMT_DEVICE OperandMatrix
+  swizzled_columns(const void* first, int bytes_along_k, int bytes_along_rows) {
+#ifdef __CUDACC__
+    return OperandMatrix(first, bytes_along_rows, bytes_along_k, kSwizzle128);
+#else
+    return OperandMatrix(
+        {emulated::Operand::kSwizzledColumns, first, bytes_along_k, bytes_along_rows});
+#endif
+  }
+
+#ifdef __CUDACC__
   SIMT_DEVICE uint64_t descriptor() const { return descriptor_; }
 
  private:
+  static constexpr uint64_t kSwizzle128 = 1;
+
+  // PTX ISA, "Matrix Descriptor Format": addresses and distances in units of 16 bytes. "Strides" there says which distance is which:
+  // the leading one goes along k between chunks, along rows in what is swizzled and turned. The pattern of the swizzle begins
+  // at multiples of 1024 bytes, so its base offset is 0.
+  SIMT_DEVICE OperandMatrix(
+      const void* first, int leading_bytes, int stride_bytes, uint64_t swizzle)
+      : descriptor_(
+            static_cast<uint64_t>((shared_address(first) & 0x3ffff) >> 4) |
+            static_cast<uint64_t>(leading_bytes >> 4) << 16 |
+            static_cast<uint64_t>(stride_bytes >> 4) << 32 | swizzle << 62) {}
+
   uint64_t descriptor_;
 #else
-      : operand_{first, bytes_along_k, bytes_along_rows} {
-  }
   const emulated::Operand& operand() const { return operand_; }
 
  private:
+  explicit OperandMatrix(const emulated::Operand& operand) : operand_(operand) {}
+
   emulated::Operand operand_;
 #endif
 };
@@ -159,7 +195,7 @@ SIMT_DEVICE void warpgroup_product(
 }
 
 /**
- * The same with a in registers and b's chunks turned: 8 columns of k x 8 rows. Warp w has rows 16 w .. 16 w + 15 of a as mma.h lays
+ * The same with a in registers and b turned: chunks of 8 columns of k x 8 rows, or swizzled_columns. Warp w has rows 16 w .. 16 w + 15 of a as mma.h lays
  * them out; they stay as they are until the wait.
  */
 template <class T, bool kAdd = true, int kNum>

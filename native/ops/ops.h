@@ -146,7 +146,7 @@ struct TreeAttentionArgs {
   float soft_cap;
   float* out;  // [rows, num_q_heads, head_dim]
   int64_t rows;
-  int32_t max_pages, max_depth, page_size, num_q_heads, num_kv_heads, head_dim;
+  int32_t max_pages, max_depth, num_pages, page_size, num_q_heads, num_kv_heads, head_dim;
   int32_t batch;
   // Rows of prompts: those of a sequence are a chain, next to each other and in order, and page_table has their keys at their
   // positions too. Their sums may be taken in another order than those of a tree's nodes.

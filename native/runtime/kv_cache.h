@@ -40,6 +40,8 @@ class KvCache {
   void* v_layer(int32_t layer) const { return v_.as<char>() + layer * layer_bytes(); }
   Type type() const { return type_; }
   int32_t page_size() const { return page_size_; }
+  /** Pages of a layer, the spare one among them. */
+  int32_t num_layer_pages() const { return static_cast<int32_t>(num_pages_) + 1; }
   /** Slot of a page that belongs to nobody: for the i-th of the rows that only fill up a step, i < page_size. */
   int32_t spare_slot(int32_t i) const { return static_cast<int32_t>(num_pages_) * page_size_ + i; }
   /** Tokens that a sequence with all pages has. */

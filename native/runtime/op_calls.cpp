@@ -504,6 +504,7 @@ espalier_status espalier_tree_attention(
           args.num_q_heads, args.num_kv_heads);
     }
     args.head_dim = bounded(cache.head_dim, 1);
+    args.num_pages = static_cast<int32_t>(cache.pages.value);
     args.page_size = bounded(cache.page_size, 1);
     args.max_pages = bounded(max_pages, 0);
     args.max_depth = bounded(max_depth, 0);

@@ -481,6 +481,7 @@ void Session::run_attention(int32_t i, int64_t rows) {
   attention.scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
   attention.window = config_.window[static_cast<size_t>(i)];
   attention.out = attended_.as<float>();
+  attention.num_pages = cache_.num_layer_pages();
   attention.page_size = cache_.page_size();
   attention.num_q_heads = config_.num_q_heads;
   attention.num_kv_heads = config_.num_kv_heads;

@@ -32,6 +32,7 @@ struct Case {
   int q_heads = 2, kv_heads = 1, head_dim = 64, page_size = 16, window = 0;
   float soft_cap = 0;
   bool prompt = false;  // trees are chains, whose keys lie in the pages too
+  float beside = NAN;   // in slots of the cache that are in no sequence
 
   int kv_dim() const { return kv_heads * head_dim; }
   int row_len() const { return q_heads * head_dim; }
@@ -141,7 +142,7 @@ inline std::vector<Row> all_rows(const std::vector<Tree>& trees) {
   return rows;
 }
 
-/** Calls with pages and slots drawn at random. What is in no sequence is NaN. */
+/** Calls with pages and slots drawn at random. What is in no sequence is `beside`. */
 struct Placement {
   int num_pages = 1, max_pages = 1, max_depth = 1;
   std::vector<Ints> slot;  // [tree][key]
@@ -195,7 +196,7 @@ Floats run_as(
     int offset) {
   const Placement at(c, trees, random);
   const int64_t elements = int64_t{at.num_pages} * c.page_size * c.kv_dim();
-  std::vector<T> k(offset + elements, stored<T>(NAN)), v = k;
+  std::vector<T> k(offset + elements, stored<T>(c.beside)), v = k;
   Ints kv_len, row_seq, depth;
   for (size_t t = 0; t < trees.size(); ++t) {
     kv_len.push_back(trees[t].kv_len);
@@ -251,6 +252,7 @@ Floats run_as(
   args.rows = static_cast<int64_t>(rows.size());
   args.max_pages = at.max_pages;
   args.max_depth = at.max_depth;
+  args.num_pages = at.num_pages;
   args.page_size = c.page_size;
   args.num_q_heads = c.q_heads;
   args.num_kv_heads = c.kv_heads;

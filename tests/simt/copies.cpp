@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "machine.h"
+#include "simt/tensor_map.h"
 
 namespace simt::emulated {
 namespace {
@@ -165,6 +166,70 @@ void copy_bulk(void* to, const void* from, size_t bytes, void* barrier) {
     report(Defect::kBadArgument, place, "copy_bulk bytes = %zu, expected a multiple of 16", bytes);
   start_copy(thread, to, from, bytes, bytes, "copy_bulk", place);
   state.copies.push_back({to, from, bytes, bytes, place, thread.index, 0, true});
+  try_complete(*thread.block, state, false);
+}
+
+// ---------------------------------------------------------------------------------------------- boxes of tensors
+
+namespace {
+
+constexpr int kUnit = 16, kUnitElements = kUnit / 2;  // what a swizzle moves, in bytes
+
+bool has_tensor_maps = true;
+
+}  // namespace
+
+void set_makes_tensor_maps(bool makes) { has_tensor_maps = makes; }
+bool makes_tensor_maps() { return has_tensor_maps; }
+
+void check_tensor(const Tensor& of) {
+  check_alignment(of.first, kUnit, 0);
+  for (int i = 0; i < 3; ++i) {
+    if (of.len[i] < 1 || of.len[i] > int64_t{1} << 32)
+      report(Defect::kBadArgument, 0, "tensor len[%d] = %ld, expected 1 to 2^32", i, of.len[i]);
+    const int least = i == 0 ? kBoxColumns : 1, most = i == 0 ? kBoxColumns : 256;
+    if (of.box[i] < least || of.box[i] > most) {
+      report(
+          Defect::kBadArgument, 0, "tensor box[%d] = %d, expected %d to %d", i, of.box[i], least,
+          most);
+    }
+  }
+  for (int i = 0; i < 2; ++i) {
+    if (of.stride_bytes[i] < 0 || of.stride_bytes[i] % kUnit != 0 ||
+        of.stride_bytes[i] >= int64_t{1} << 40) {
+      report(
+          Defect::kBadArgument, 0,
+          "tensor stride_bytes[%d] = %ld, expected a multiple of %d below 2^40", i,
+          of.stride_bytes[i], kUnit);
+    }
+  }
+}
+
+void copy_box(void* to, const Tensor& from, const BoxPlace& at, void* barrier) {
+  const Place place = SIMT_PLACE;
+  Thread& thread = current_thread("copy_box");
+  MbarrierState& state = state_of(thread, barrier, "copy_box", place);
+  check_shared(to, "copy_box", place);
+  check_alignment(to, kBoxAlignment, place);
+  if (at.x % kUnitElements != 0)
+    report(Defect::kBadArgument, place, "copy_box x = %d, expected a multiple of 8", at.x);
+  auto* row_to = static_cast<char*>(to);
+  for (int row = 0; row < from.box[1] * from.box[2]; ++row, row_to += kBoxColumns * 2) {
+    const int64_t y = at.y + row % from.box[1], z = at.z + row / from.box[1];
+    const bool row_inside = y >= 0 && y < from.len[1] && z >= 0 && z < from.len[2];
+    for (int unit = 0; unit < kBoxColumns / kUnitElements; ++unit) {
+      const int64_t x = at.x + unit * kUnitElements;
+      const int64_t inside =
+          row_inside && x >= 0 ? std::clamp<int64_t>(from.len[0] - x, 0, kUnitElements) : 0;
+      const char* unit_from = static_cast<const char*>(from.first);
+      if (inside > 0) unit_from += x * 2 + y * from.stride_bytes[0] + z * from.stride_bytes[1];
+      char* unit_to = row_to + (unit ^ row % 8) * kUnit;
+      const auto valid_bytes = static_cast<size_t>(inside) * 2;
+      start_copy(thread, unit_to, unit_from, kUnit, valid_bytes, "copy_box", place);
+      state.copies.push_back(
+          {unit_to, unit_from, kUnit, valid_bytes, place, thread.index, 0, true});
+    }
+  }
   try_complete(*thread.block, state, false);
 }
 

@@ -71,6 +71,9 @@ void set_blocks_together(bool together);
  */
 void set_last_blocks(int num);
 
+/** Whether the driver is one that makes tensor maps, as at first. */
+void set_makes_tensor_maps(bool makes);
+
 /** Work so far: of the launches, and of the host on its streams. */
 struct Counts {
   uint64_t launches, blocks, threads, switches, accesses;

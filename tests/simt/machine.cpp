@@ -447,9 +447,9 @@ void* shared(const void* site, const char* name, size_t bytes, size_t alignment,
   return data_of(known);
 }
 
-void* dynamic_shared(size_t granule) {
+void* dynamic_shared(size_t granule, size_t alignment) {
   static const char site = 0;
-  return shared(&site, "dynamic shared memory", machine.launch->shared_bytes, 128, granule);
+  return shared(&site, "dynamic shared memory", machine.launch->shared_bytes, alignment, granule);
 }
 
 }  // namespace simt::emulated

@@ -60,6 +60,7 @@ struct Region {
   int block;             // of a shared array
   int granule_bits;
   size_t slot;
+  size_t before;  // bytes of the first page in front of it
   Cell* cells;
   size_t mapped_cells;
 };
@@ -109,21 +110,23 @@ size_t take_slot() {
   throw std::bad_alloc();
 }
 
-Region* create_region(const char* name, size_t bytes, size_t granule) {
+Region* create_region(const char* name, size_t bytes, size_t granule, size_t before) {
   if (bytes > kSlotBytes / 2) throw std::bad_alloc();
   const size_t slot = take_slot();
   auto* region = new Region{};
-  region->begin = arena().begin + slot * kSlotBytes + kSlotBytes / 4;
+  region->begin = arena().begin + slot * kSlotBytes + kSlotBytes / 4 + before;
   region->bytes = bytes;
   region->name = name;
   region->alive = true;
   region->granule_bits = granule >= 4 ? 2 : granule == 2 ? 1 : 0;
   region->slot = slot;
-  const size_t mapped = page_multiple(bytes);
-  if (mapped > 0 && mprotect(region->begin, mapped, PROT_READ | PROT_WRITE) != 0)
+  region->before = before;
+  const size_t mapped = page_multiple(before + bytes);
+  if (mapped > 0 && mprotect(region->begin - before, mapped, PROT_READ | PROT_WRITE) != 0)
     throw std::bad_alloc();
 #if defined(__SANITIZE_ADDRESS__)
-  __asan_poison_memory_region(region->begin + bytes, mapped - bytes);
+  __asan_poison_memory_region(region->begin - before, before);
+  __asan_poison_memory_region(region->begin + bytes, mapped - before - bytes);
 #endif
   region->mapped_cells = page_multiple(((bytes >> region->granule_bits) + 1) * sizeof(Cell));
   void* cells = mmap(
@@ -136,16 +139,16 @@ Region* create_region(const char* name, size_t bytes, size_t granule) {
 }
 
 void destroy_region(Region* region) {
-  const size_t mapped = page_multiple(region->bytes);
+  const size_t mapped = page_multiple(region->before + region->bytes);
   if (mapped > 0) {
 #if defined(__SANITIZE_ADDRESS__)
     // The end of the last page, and copies into shared memory that nobody waited for. Not more: buffers may be huge.
     const size_t clean = region->shared ? 0 : region->bytes;
-    __asan_unpoison_memory_region(region->begin + clean, mapped - clean);
+    __asan_unpoison_memory_region(region->begin - region->before + clean, mapped - clean);
 #endif
     mmap(
-        region->begin, mapped, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
-        -1, 0);
+        region->begin - region->before, mapped, PROT_NONE,
+        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
   }
   munmap(region->cells, region->mapped_cells);
   region->cells = nullptr;
@@ -297,7 +300,7 @@ void check_elsewhere(uintptr_t p, size_t bytes, bool write, Place place) {
 Region* create_global(
     const char* name, size_t bytes, size_t granule, bool written, bool read_only) {
   const Turn held(turn);
-  Region* region = create_region(name, bytes, granule);
+  Region* region = create_region(name, bytes, granule, 0);
   region->written = written;
   region->read_only = read_only;
   region->first_epoch = 1;
@@ -322,7 +325,8 @@ Region* create_shared(
     report(
         Defect::kBadArgument, 0, "alignment of `%s` = %zu, expected at most a page", name,
         alignment);
-  Region* region = create_region(name, bytes, granule);
+  // Aligned to that and to no more.
+  Region* region = create_region(name, bytes, granule, alignment % kPage);
   region->shared = true;
   region->block = block.index;
   region->first_epoch = block.first_epoch;

@@ -3,6 +3,7 @@
 
 #include "planted.h"
 #include "simt/simt.h"
+#include "simt/tensor_map.h"
 #include "simt/wgmma.h"
 
 using simt::emulated::Buffer;
@@ -447,6 +448,54 @@ __global__ void product_of_copies_kernel(const float* x, float* out, bool bug) {
   out[simt::thread()] = sum[0];
 }
 
+enum class BoxBug { kNone, kBytes, kBefore, kMisaligned, kColumn };
+
+/** A box of 8 rows; the other warp reads it. */
+__global__ void box_kernel(const SIMT_GRID_CONSTANT simt::TensorMap x, float* out, BoxBug bug) {
+  SIMT_SHARED(simt::Mbarrier, full);
+  auto* box = simt::dynamic_shared<uint16_t, simt::kBoxAlignment>();
+  if (simt::thread() == 0) full.init(1);
+  simt::sync_block();
+  if (simt::thread() == 0) {
+    full.arrive_expecting(bug == BoxBug::kBytes ? 512 : 1024);
+    const int column = bug == BoxBug::kColumn ? 4 : 0;
+    uint16_t* to = bug == BoxBug::kMisaligned ? box + 256 : box;
+    simt::copy_box(  // BUG box_misaligned // BUG box_column // BUG box_unwritten // BUG box_past_the_end
+        to, x, column, 0, 0, &full);
+  }
+  if (bug != BoxBug::kBefore && simt::warp() == 1) full.wait(0);  // BUG box_bytes
+  if (simt::warp() == 1)
+    out[simt::lane()] = static_cast<float>(box[simt::lane()]);  // BUG box_before_wait
+}
+
+enum class SwizzleBug { kNone, kAligned, kRows, kDistance };
+
+/** The sum of 16 ones times ones, from boxes. */
+__global__ void box_product_kernel(
+    const SIMT_GRID_CONSTANT simt::TensorMap x, float* out, SwizzleBug bug) {
+  SIMT_SHARED(simt::Mbarrier, full);
+  auto* ones = simt::dynamic_shared<simt::Bf16, simt::kBoxAlignment>();
+  if (simt::thread() == 0) full.init(1);
+  simt::sync_block();
+  if (simt::thread() == 0) {
+    full.arrive_expecting(64 * 128);
+    simt::copy_box(ones, x, 0, 0, 0, &full);
+  }
+  full.wait(0);
+  const auto* first = bug == SwizzleBug::kAligned ? ones + 64 : ones;
+  const int distance = bug == SwizzleBug::kDistance ? 512 : 1024;
+  float sum[32];
+  const auto right = bug == SwizzleBug::kRows
+                         ? simt::OperandMatrix::swizzled_columns(ones, 1024, 1024)
+                         : simt::OperandMatrix::swizzled_rows(ones, distance);
+  simt::begin_products();
+  simt::warpgroup_product<simt::Bf16, false>(  // BUG swizzled_misaligned // BUG swizzled_columns_for_rows // BUG swizzled_distance
+      sum, simt::OperandMatrix::swizzled_rows(first, 1024), right);
+  simt::commit_products();
+  simt::wait_products<0>(sum);
+  out[simt::thread()] = sum[0];
+}
+
 /** One warp fills two tiles, the other empties them; with the bug the filling one does not wait for an empty tile. */
 __global__ void ring_kernel(const float* x, float* out, bool bug) {
   SIMT_SHARED(simt::Mbarrier[2], full);
@@ -631,6 +680,38 @@ void run_queue(bool no_arrival, bool no_bytes) {
       no_bytes);
 }
 
+simt::Tensor ones_tensor(const uint16_t* x, int64_t rows, int box_rows) {
+  return {x, {64, 1, rows}, {128, 128}, {simt::kBoxColumns, 1, box_rows}};
+}
+
+/** With the bug the map says that x has more rows, or nobody wrote it. */
+void run_box(BoxBug bug, bool past_the_end = false, bool unwritten = false) {
+  const auto x = unwritten ? Buffer<uint16_t>::output("x", 8 * 64)
+                           : Buffer<uint16_t>::input("x", std::vector<uint16_t>(8 * 64, 1));
+  const auto out = Buffer<float>::output("out", 32);
+  SIMT_LAUNCH(
+      box_kernel, (simt::Launch{.grid = {1}, .threads = 64, .shared_bytes = 2048}),
+      simt::tensor_map_of(ones_tensor(x.data() + (past_the_end ? 64 : 0), 8, 8)), out.data(), bug);
+}
+
+void run_box_product(SwizzleBug bug) {
+  const auto x = Buffer<uint16_t>::input("x", std::vector<uint16_t>(64 * 64, 0x3f80));
+  const auto out = Buffer<float>::output("out", 128);
+  SIMT_LAUNCH(
+      box_product_kernel,
+      (simt::Launch{.grid = {1}, .threads = simt::kWarpgroup, .shared_bytes = 64 * 128 + 1024}),
+      simt::tensor_map_of(ones_tensor(x.data(), 64, 64)), out.data(), bug);
+}
+
+/** A map that the driver refuses. */
+template <class Change>
+void run_map(bool bug, Change change) {
+  const auto x = Buffer<uint16_t>::input("x", std::vector<uint16_t>(9 * 64, 1));
+  simt::Tensor tensor = ones_tensor(x.data(), 8, 8);
+  if (bug) change(tensor);
+  simt::tensor_map_of(tensor);
+}
+
 void run_early_read(bool bug) {
   const auto weight = Buffer<float>::input("weight", numbers(32));
   const auto x = Buffer<float>("x", numbers(32));
@@ -733,6 +814,36 @@ const std::vector<Planted> all = {
      WITH_X(product_read_early_kernel, 1, 128, 1024, 128)},
     {"product_of_copies", Defect::kRace, SeenBy::kAccess,
      WITH_X(product_of_copies_kernel, 1, 128, 1024, 128)},
+    {"box_bytes", Defect::kDeadlock, SeenBy::kPrimitive,
+     [](bool bug) { run_box(bug ? BoxBug::kBytes : BoxBug::kNone); }},
+    {"box_before_wait", Defect::kUnfinishedCopy, SeenBy::kAccess,
+     [](bool bug) { run_box(bug ? BoxBug::kBefore : BoxBug::kNone); }, Defect::kUnwritten},
+    {"box_misaligned", Defect::kMisaligned, SeenBy::kPrimitive,
+     [](bool bug) { run_box(bug ? BoxBug::kMisaligned : BoxBug::kNone); }},
+    {"box_column", Defect::kBadArgument, SeenBy::kPrimitive,
+     [](bool bug) { run_box(bug ? BoxBug::kColumn : BoxBug::kNone); }},
+    {"box_past_the_end", Defect::kOutOfBounds, SeenBy::kPrimitive,
+     [](bool bug) { run_box(BoxBug::kNone, bug); }},
+    {"box_unwritten", Defect::kUnwritten, SeenBy::kAccess,
+     [](bool bug) { run_box(BoxBug::kNone, false, bug); }},
+    {"map_of_unaligned_memory", Defect::kMisaligned, SeenBy::kPrimitive,
+     [](bool bug) {
+       run_map(bug, [](simt::Tensor& of) { of.first = static_cast<const char*>(of.first) + 8; });
+     }},
+    {"map_with_an_unaligned_stride", Defect::kBadArgument, SeenBy::kPrimitive,
+     [](bool bug) { run_map(bug, [](simt::Tensor& of) { of.stride_bytes[1] = 136; }); }},
+    {"map_of_a_long_box", Defect::kBadArgument, SeenBy::kPrimitive,
+     [](bool bug) { run_map(bug, [](simt::Tensor& of) { of.box[2] = 257; }); }},
+    {"map_of_a_wide_box", Defect::kBadArgument, SeenBy::kPrimitive,
+     [](bool bug) { run_map(bug, [](simt::Tensor& of) { of.box[0] = 128; }); }},
+    {"map_of_nothing", Defect::kBadArgument, SeenBy::kPrimitive,
+     [](bool bug) { run_map(bug, [](simt::Tensor& of) { of.len[2] = 0; }); }},
+    {"swizzled_misaligned", Defect::kMisaligned, SeenBy::kPrimitive,
+     [](bool bug) { run_box_product(bug ? SwizzleBug::kAligned : SwizzleBug::kNone); }},
+    {"swizzled_columns_for_rows", Defect::kBadArgument, SeenBy::kPrimitive,
+     [](bool bug) { run_box_product(bug ? SwizzleBug::kRows : SwizzleBug::kNone); }},
+    {"swizzled_distance", Defect::kBadArgument, SeenBy::kPrimitive,
+     [](bool bug) { run_box_product(bug ? SwizzleBug::kDistance : SwizzleBug::kNone); }},
     {"ring", Defect::kUnfinishedCopy, SeenBy::kAccess, WITH_X(ring_kernel, 1, 64, 192, 32)},
     {"stored_ring", Defect::kRace, SeenBy::kAccess, WITH_X(stored_ring_kernel, 1, 64, 192, 32),
      Defect::kUnwritten},

@@ -1,5 +1,6 @@
 #include "primitives.h"
 #include "simt/simt.h"
+#include "simt/tensor_map.h"
 #include "simt/wgmma.h"
 
 namespace {
@@ -96,6 +97,63 @@ __global__ void product_kernel(const float* a, const float* b, float* c) {
   simt::wait_products<0>(sum);
   SIMT_UNROLL
   for (int i = 0; i < kColumns / 2; ++i) c[at(i)] = sum[i];
+}
+
+__global__ void copy_box_kernel(
+    const SIMT_GRID_CONSTANT simt::TensorMap map, int x, int y, int z, int len, uint16_t* out) {
+  SIMT_SHARED(simt::Mbarrier, full);
+  auto* box = simt::dynamic_shared<uint16_t, simt::kBoxAlignment>();
+  if (simt::lane() == 0) full.init(1);
+  simt::sync_block();
+  if (simt::lane() == 0) {
+    full.arrive_expecting(len * 2);
+    simt::copy_box(box, map, x, y, z, &full);
+  }
+  full.wait(0);
+  for (int i = simt::lane(); i < len; i += 32) out[i] = box[i];
+}
+
+/** c [64, columns] = a b^T of 16 k, from boxes of 64. */
+template <class T, int kColumns, bool kTurned>
+__global__ void box_product_kernel(
+    const uint16_t* a, const SIMT_GRID_CONSTANT simt::TensorMap a_map,
+    const SIMT_GRID_CONSTANT simt::TensorMap b_map, float* c, int k) {
+  SIMT_SHARED(simt::Mbarrier, full);
+  constexpr int kBox = 64 * simt::kBoxColumns, kEightBytes = 8 * simt::kBoxColumns * 2;
+  auto* of_a = simt::dynamic_shared<uint16_t, simt::kBoxAlignment>();
+  uint16_t* of_b = of_a + kBox;
+  if (simt::thread() == 0) full.init(1);
+  simt::sync_block();
+  if (simt::thread() == 0) {
+    full.arrive_expecting((kBox + kColumns * simt::kBoxColumns) * 2);
+    simt::copy_box(of_a, a_map, 0, 0, 0, &full);
+    for (int i = 0; i < kColumns; i += 64)
+      simt::copy_box(of_b + i * 64, b_map, kTurned ? i : 0, 0, kTurned ? 0 : i, &full);
+  }
+  full.wait(0);
+  const int row = simt::warp() * 16 + simt::lane() / 4, column = simt::lane() % 4 * 2;
+  float sum[kColumns / 2];
+  if constexpr (kTurned) {
+    simt::FragmentA left;
+    SIMT_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      const uint16_t* pair = a + (row + i % 2 * 8) * 64 + k + i / 2 * 8 + column;
+      left.r[i] = pair[0] | static_cast<uint32_t>(pair[1]) << 16;
+    }
+    simt::begin_products();
+    simt::warpgroup_product<T, false>(
+        sum, left, simt::OperandMatrix::swizzled_columns(of_b + k * 64, kEightBytes, kBox * 2));
+  } else {
+    simt::begin_products();
+    simt::warpgroup_product<T, false>(
+        sum, simt::OperandMatrix::swizzled_rows(of_a + k, kEightBytes),
+        simt::OperandMatrix::swizzled_rows(of_b + k, kEightBytes));
+  }
+  simt::commit_products();
+  simt::wait_products<0>(sum);
+  SIMT_UNROLL
+  for (int i = 0; i < kColumns / 2; ++i)
+    c[(row + i / 2 % 2 * 8) * kColumns + i / 4 * 8 + column + i % 2] = sum[i];
 }
 
 template <int kNum, bool kTransposed>
@@ -221,6 +279,53 @@ bool run_product(const float* a, const float* b, float* c, bool bf16, const Prod
     bf16 ? run_product<simt::Bf16, 128>(a, b, c, form)
          : run_product<simt::Fp16, 128>(a, b, c, form);
   }
+  return true;
+}
+
+bool run_copy_box(const uint16_t* x, const BoxForm& form, int at_x, int y, int z, uint16_t* out) {
+  if (simt::device_capability() < 90) return false;
+  simt::Tensor tensor{x, {}, {}, {}};
+  for (int i = 0; i < 3; ++i) tensor.len[i] = form.len[i], tensor.box[i] = form.box[i];
+  for (int i = 0; i < 2; ++i) tensor.stride_bytes[i] = form.stride_bytes[i];
+  const int len = form.box[0] * form.box[1] * form.box[2];
+  SIMT_LAUNCH(
+      copy_box_kernel,
+      (simt::Launch{.grid = {1}, .threads = 32, .shared_bytes = static_cast<size_t>(len) * 2}),
+      simt::tensor_map_of(tensor), at_x, y, z, len, out);
+  return true;
+}
+
+namespace {
+
+template <class T, int kColumns, bool kTurned>
+void run_box_product(const uint16_t* a, const uint16_t* b, float* c, int k) {
+  const int64_t rows = kTurned ? 64 : kColumns, columns = kTurned ? kColumns : 64;
+  const simt::Tensor of_a{a, {64, 1, 64}, {128, 128}, {64, 1, 64}};
+  const simt::Tensor of_b{b, {columns, 1, rows}, {columns * 2, columns * 2}, {64, 1, 64}};
+  SIMT_LAUNCH(
+      (box_product_kernel<T, kColumns, kTurned>),
+      (simt::Launch{
+          .grid = {1}, .threads = simt::kWarpgroup, .shared_bytes = (64 + kColumns) * 128}),
+      a, simt::tensor_map_of(of_a), simt::tensor_map_of(of_b), c, k);
+}
+
+template <class T>
+void run_box_product(
+    const uint16_t* a, const uint16_t* b, float* c, int columns, bool turned, int k) {
+  if (columns == 64) {
+    turned ? run_box_product<T, 64, true>(a, b, c, k) : run_box_product<T, 64, false>(a, b, c, k);
+  } else {
+    turned ? run_box_product<T, 128, true>(a, b, c, k) : run_box_product<T, 128, false>(a, b, c, k);
+  }
+}
+
+}  // namespace
+
+bool run_box_product(
+    const uint16_t* a, const uint16_t* b, float* c, bool bf16, int columns, bool turned, int k) {
+  if (simt::device_capability() != 90) return false;
+  bf16 ? run_box_product<simt::Bf16>(a, b, c, columns, turned, k)
+       : run_box_product<simt::Fp16>(a, b, c, columns, turned, k);
   return true;
 }
 

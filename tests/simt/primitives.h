@@ -15,6 +15,21 @@ struct ProductForm {
 /** c [64, columns] += a [64, 16] b [columns, 16]^T by a warpgroup; false on a card that is not of sm_90a. */
 bool run_product(const float* a, const float* b, float* c, bool bf16, const ProductForm& form);
 
+/** A tensor of 16-bit elements and its boxes, as simt::Tensor has them. */
+struct BoxForm {
+  int64_t len[3], stride_bytes[2];
+  int box[3];
+};
+/** What a box of x is in shared memory: out [box[2], box[1], 64]; false on a card before sm_90. */
+bool run_copy_box(const uint16_t* x, const BoxForm& form, int at_x, int y, int z, uint16_t* out);
+
+/**
+ * c [64, columns] = 16 columns of a [64, 64] from column k on, times those of b [columns, 64] or, turned, these rows of b [64, columns],
+ * b and what is not turned as boxes; a turned product has a in registers. False on a card that is not of sm_90a.
+ */
+bool run_box_product(
+    const uint16_t* a, const uint16_t* b, float* c, bool bf16, int columns, bool turned, int k);
+
 /** Registers of load_matrix: element [4, 8, 8] u16, out [32, 4] u32. */
 void run_load_matrix(const uint16_t* element, uint32_t* out, int num, bool transposed);
 

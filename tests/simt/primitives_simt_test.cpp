@@ -148,6 +148,80 @@ TEST(product_is_the_matrix_product_within_the_error_of_sixteen_sums) {
   }
 }
 
+TEST(a_box_lies_in_rows_of_128_bytes_whose_units_are_swizzled_with_zeros_outside_of_the_tensor) {
+  // 70 columns of 80, 5 rows of 6, 9 matrices.
+  const BoxForm form{{70, 5, 9}, {160, 960}, {64, 2, 5}};
+  std::vector<uint16_t> x(80 * 6 * 9);
+  std::iota(x.begin(), x.end(), uint16_t{1});
+  const auto on_x = Buffer<uint16_t>::input("x", x);
+  const int rows = form.box[1] * form.box[2];
+  for (const int at_x : {0, 8, 64, -8, -64, 72}) {
+    for (const int y : {0, 3, 4, -1, 5, -2}) {
+      for (const int z : {0, 4, 6, 8, -3, -5, 9, 1 << 30}) {
+        const auto out = Buffer<uint16_t>::output("out", rows * 64);
+        if (!run_copy_box(on_x.data(), form, at_x, y, z, out.data())) return;
+        const auto got = out.values();
+        for (int row = 0; row < rows; ++row) {
+          for (int column = 0; column < 64; ++column) {
+            const int64_t from[3] = {at_x + column, y + row % 2, int64_t{z} + row / 2};
+            bool inside = true;
+            for (int i = 0; i < 3; ++i) inside &= from[i] >= 0 && from[i] < form.len[i];
+            const uint16_t want = inside ? x[(from[2] * 6 + from[1]) * 80 + from[0]] : 0;
+            const int unit = column / 8 ^ row % 8;
+            CHECK_MSG(
+                got[row * 64 + unit * 8 + column % 8] == want,
+                "box at %d, %d, %d, row %d, column %d: %d, expected %d", at_x, y, z, row, column,
+                got[row * 64 + unit * 8 + column % 8], want);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(product_of_boxes_is_the_matrix_product) {
+  for (int i = 0; i < 32; ++i) {
+    const bool bf16 = i % 2 == 0, turned = i / 2 % 2 == 0;
+    const int n = i / 4 % 2 == 0 ? 64 : 128, k = i / 8 * 16;
+    const auto bits_of = [&](const std::vector<float>& values) {
+      std::vector<uint16_t> bits;
+      for (const float value : values) {
+        espalier::Bf16 b;
+        espalier::Fp16 f;
+        espalier::from_float(value, &b);
+        espalier::from_float(value, &f);
+        bits.push_back(bf16 ? b.bits : f.bits);
+      }
+      return bits;
+    };
+    for_each_order([&](const char* order) {
+      const auto a = random_values(64 * 64, check::seed()),
+                 b = random_values(n * 64, check::seed() + 1);
+      const auto on_a = Buffer<uint16_t>::input("a", bits_of(a)),
+                 on_b = Buffer<uint16_t>::input("b", bits_of(b));
+      const auto on_c = Buffer<float>::output("c", 64 * n);
+      if (!run_box_product(on_a.data(), on_b.data(), on_c.data(), bf16, n, turned, k)) return;
+      const auto got = on_c.values();
+      double worst = 0;
+      for (int row = 0; row < 64; ++row) {
+        for (int j = 0; j < n; ++j) {
+          double want = 0, magnitude = 0;
+          for (int step = k; step < k + 16; ++step) {
+            const float right = turned ? b[step * n + j] : b[j * 64 + step];
+            const double product = rounded(a[row * 64 + step], bf16) * rounded(right, bf16);
+            want += product;
+            magnitude += std::fabs(product);
+          }
+          worst = std::max(worst, std::fabs(got[row * n + j] - want) / (magnitude * 16 * 0x1p-24));
+        }
+      }
+      CHECK_MSG(
+          worst <= 1, "%s, %s, %d columns, turned %d, k from %d on: error %.3f of the bound",
+          bf16 ? "bf16" : "fp16", order, n, turned, k, worst);
+    });
+  }
+}
+
 TEST(load_matrix_hands_each_lane_its_two_elements) {
   std::vector<uint16_t> element(256);
   std::iota(element.begin(), element.end(), 0);

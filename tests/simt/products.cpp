@@ -3,11 +3,13 @@
 #include <cstring>
 
 #include "machine.h"
+#include "simt/tensor_map.h"
 
 namespace simt::emulated {
 namespace {
 
 constexpr int kChunkRows = 8, kChunkBytes = 128, kRowBytes = 16;
+constexpr int kBoxRowBytes = 128, kPatternBytes = 1024;  // of what is swizzled
 
 /** 16 bytes, or the two neighbours of a turned chunk, as the hardware reads them beside the threads. */
 void read(Thread& thread, const Product& product, const char* p, size_t bytes, uint16_t* element) {
@@ -16,9 +18,30 @@ void read(Thread& thread, const Product& product, const char* p, size_t bytes, u
   std::memcpy(element, p, bytes);
 }
 
-const char* chunk_of(const Operand& from, int row, int k) {
-  return static_cast<const char*>(from.first) + row / kChunkRows * from.bytes_along_rows +
-         k / kChunkRows * from.bytes_along_k;
+/** Where an address of a box as it were without swizzle really is. */
+const char* swizzled(const char* p) {
+  const auto address = reinterpret_cast<uintptr_t>(p);
+  return reinterpret_cast<const char*>(address ^ (address / kBoxRowBytes % kChunkRows) * kRowBytes);
+}
+
+/** Where an element lies; 8 of them are next to each other, along k or, turned, along rows. */
+const char* place_of(const Operand& from, int row, int k, bool turned) {
+  const auto* first = static_cast<const char*>(from.first);
+  switch (from.form) {
+    case Operand::kChunks:
+      break;
+    case Operand::kSwizzledRows:
+      return swizzled(
+          first + row / kChunkRows * from.bytes_along_rows + row % kChunkRows * kBoxRowBytes +
+          k * 2);
+    case Operand::kSwizzledColumns:
+      return swizzled(
+          first + k / kChunkRows * from.bytes_along_k + k % kChunkRows * kBoxRowBytes +
+          row / kBoxColumns * from.bytes_along_rows + row % kBoxColumns * 2);
+  }
+  const int inner = turned ? row : k, outer = turned ? k : row;
+  return first + row / kChunkRows * from.bytes_along_rows + k / kChunkRows * from.bytes_along_k +
+         outer % kChunkRows * kRowBytes + inner % kChunkRows * 2;
 }
 
 /** A row of an operand: 16 elements of two chunks. */
@@ -26,7 +49,7 @@ void read_row(
     Thread& thread, const Product& product, const Operand& from, int row, float (&x)[16]) {
   for (int k = 0; k < 16; k += kChunkRows) {
     uint16_t bits[kChunkRows];
-    read(thread, product, chunk_of(from, row, k) + row % kChunkRows * kRowBytes, sizeof bits, bits);
+    read(thread, product, place_of(from, row, k, false), sizeof bits, bits);
     for (int i = 0; i < kChunkRows; ++i) x[k + i] = value_of(bits[i], product.sums.bf16);
   }
 }
@@ -39,10 +62,7 @@ void read_rows_of_b(Thread& thread, const Product& product, int row, float (&b)[
   }
   for (int k = 0; k < 16; ++k) {
     uint16_t bits[2];
-    read(
-        thread, product,
-        chunk_of(product.b, row, k) + k % kChunkRows * kRowBytes + row % kChunkRows * 2,
-        sizeof bits, bits);
+    read(thread, product, place_of(product.b, row, k, true), sizeof bits, bits);
     for (int i = 0; i < 2; ++i) b[i][k] = value_of(bits[i], product.sums.bf16);
   }
 }
@@ -79,7 +99,7 @@ void finish(Thread& thread, const Product& product) {
 }
 
 bool same(const Operand& a, const Operand& b) {
-  return a.first == b.first && a.bytes_along_k == b.bytes_along_k &&
+  return a.form == b.form && a.first == b.first && a.bytes_along_k == b.bytes_along_k &&
          a.bytes_along_rows == b.bytes_along_rows;
 }
 
@@ -100,17 +120,34 @@ void check_agreement(Thread& thread, const Product& product) {
   }
 }
 
-void check_operand(const Operand& operand, Place place) {
+void check_operand(const Operand& operand, bool turned, Place place) {
   check_alignment(operand.first, kRowBytes, place);
   if (!is_shared(region_of(operand.first)))
     report(Defect::kBadArgument, place, "product of memory that is not shared");
+  if (operand.form == (turned ? Operand::kSwizzledRows : Operand::kSwizzledColumns)) {
+    report(
+        Defect::kBadArgument, place, "swizzled %s, expected %s", turned ? "rows" : "columns",
+        turned ? "columns, as b is turned" : "rows");
+  }
+  const bool swizzled = operand.form != Operand::kChunks;
+  const int least = swizzled ? kPatternBytes : kChunkBytes,
+            multiple = swizzled ? kPatternBytes : kRowBytes;
   for (const int bytes : {operand.bytes_along_k, operand.bytes_along_rows}) {
-    if (bytes < kChunkBytes || bytes % kRowBytes != 0 || bytes >= 1 << 18) {
+    if (bytes < least || bytes % multiple != 0 || bytes >= 1 << 18) {
       report(
           Defect::kBadArgument, place,
-          "bytes from one chunk to the next = %d, expected a multiple of 16 from %d on", bytes,
-          kChunkBytes);
+          "distance in an operand = %d bytes, expected a multiple of %d from %d on", bytes,
+          multiple, least);
     }
+  }
+  // Elsewhere the pattern would want a base offset, or 16 elements of a row would not be next to each other.
+  const auto at = static_cast<int>(reinterpret_cast<uintptr_t>(operand.first) % kPatternBytes);
+  const bool first_row = at < kBoxRowBytes && at % (2 * kRowBytes) == 0;
+  if (swizzled && !(turned ? at == 0 : first_row)) {
+    report(
+        Defect::kMisaligned, place,
+        "swizzled operand %d bytes behind a multiple of %d, expected %s", at, kPatternBytes,
+        turned ? "0" : "0, 32, 64 or 96");
   }
 }
 
@@ -122,8 +159,8 @@ void start(Thread& thread, Product product) {
   if (!thread.products_begun)
     report(
         Defect::kDivergence, product.place, "product without begin_products since the last wait");
-  if (!product.of_registers) check_operand(product.a, product.place);
-  check_operand(product.b, product.place);
+  if (!product.of_registers) check_operand(product.a, false, product.place);
+  check_operand(product.b, product.of_registers, product.place);
   product.group = thread.product_group;
   check_agreement(thread, product);
   thread.products.push_back(product);

@@ -401,6 +401,7 @@ TEST(offsets_beyond_2_to_31_elements) {
   args.out = out.data();
   args.rows = args.batch = args.max_depth = 1;
   args.max_pages = 8;
+  args.num_pages = kPages;
   args.page_size = kPage;
   args.num_q_heads = args.num_kv_heads = kHeads;
   args.head_dim = kDim;

@@ -30,11 +30,11 @@ std::vector<Row> some_rows(int first, int num) {
 
 TEST(rows_are_within_the_bound_where_tiles_and_pages_end) {
   auto random = seeded();
-  const int page_sizes[] = {16, 32, 64, 128, 48};
+  const int page_sizes[] = {16, 32, 64, 128, 48, 8, 24, 256, 192};
   int i = 0;
   for (const int kv_len : {0, 1, 15, 16, 62, 63, 64, 127, 128, 129, 191, 192, 193}) {
     Case c = prompt(i % 2 == 0 ? Type::kBf16 : Type::kFp16);
-    c.page_size = page_sizes[i % 5];
+    c.page_size = page_sizes[i % 9];
     c.q_heads = 1 + i % 2;
     check_trees(c, {piece(c, kv_len, 65, random)}, random, 7);
     ++i;
@@ -81,6 +81,59 @@ TEST(windows_and_caps_are_within_the_bound) {
       c.window = window;
       c.soft_cap = soft_cap;
       check_trees(c, {piece(c, 200, 80, random)}, random, 7);
+    }
+  }
+}
+
+/** Whether a prompt has the bits of the same keys as a tree, which are those of the other kernel. */
+bool has_bits_of_a_tree(Case c, Random& random) {
+  const std::vector<Tree> trees = {piece(c, 77, 70, random)};
+  const Floats as_prompt = run(c, trees, random);
+  check_all_rows(c, trees, as_prompt, "any");
+  c.prompt = false;
+  const Floats as_tree = run(c, trees, random);
+  return same_bits(as_prompt.data(), as_tree.data(), static_cast<int64_t>(as_tree.size()));
+}
+
+TEST(pages_that_are_no_multiple_of_eight_keys_are_the_other_kernels) {
+  auto random = seeded();
+  for (const int page_size : {1, 4, 20, 100}) {
+    Case c = prompt();
+    c.page_size = page_size;
+    CHECK_MSG(has_bits_of_a_tree(c, random), "page_size %d", page_size);
+  }
+}
+
+#ifndef ESPALIER_ON_HARDWARE
+TEST(where_the_driver_makes_no_tensor_maps_the_other_kernel_attends) {
+  auto random = seeded();
+  CHECK(!has_bits_of_a_tree(prompt(), random));
+  simt::emulated::set_makes_tensor_maps(false);
+  CHECK(has_bits_of_a_tree(prompt(), random));
+  simt::emulated::set_makes_tensor_maps(true);
+}
+#endif
+
+TEST(what_the_cache_holds_beside_the_keys_changes_no_bit) {
+  // Pages of 64 in which keys begin or end, with windows and without: a piece has keys that no row sees.
+  auto random = seeded();
+  for (const int window : {0, 90}) {
+    Case c = prompt(window == 0 ? Type::kBf16 : Type::kFp16);
+    c.page_size = 64;
+    c.window = window;
+    std::vector<Tree> trees = {piece(c, 150, 70, random), piece(c, 3, 67, random)};
+    const Floats want = run(c, trees, random);
+    for (const float beside : {0.0f, 3.0f, std::numeric_limits<float>::infinity()}) {
+      c.beside = beside;
+      // Keys in front of the first row's window are beside too.
+      for (int key = 0; window > 0 && key <= 150 - window; ++key) {
+        std::fill_n(&trees[0].k[key * c.kv_dim()], c.kv_dim(), beside);
+        std::fill_n(&trees[0].v[key * c.kv_dim()], c.kv_dim(), beside);
+      }
+      const Floats got = run(c, trees, random);
+      CHECK_MSG(
+          same_bits(got.data(), want.data(), static_cast<int64_t>(want.size())),
+          "window %d, %g beside the keys", window, beside);
     }
   }
 }
@@ -278,6 +331,7 @@ TEST(offsets_beyond_2_to_31_elements) {
   args.rows = args.max_depth = kRows;
   args.batch = 1;
   args.max_pages = 8;
+  args.num_pages = kPages;
   args.page_size = kPage;
   args.num_q_heads = args.num_kv_heads = kHeads;
   args.head_dim = kDim;

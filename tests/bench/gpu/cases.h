@@ -468,6 +468,7 @@ class Cases {
     first.window = kind.window;
     first.soft_cap = static_cast<float>(kind.soft_cap);
     first.max_pages = max_pages;
+    first.num_pages = max_pages * of.batch;
     first.page_size = page_size;
     first.num_q_heads = q_heads;
     first.num_kv_heads = s_.kv_heads;
@@ -558,7 +559,7 @@ class Cases {
     first.scale = 1 / std::sqrt(static_cast<float>(s_.head_dim));
     first.out = bench_.fresh<float>(values);
     first.rows = rows;
-    first.max_pages = max_pages;
+    first.max_pages = first.num_pages = max_pages;
     first.max_depth = rows;
     first.page_size = s_.page_size;
     first.num_q_heads = s_.q_heads;
