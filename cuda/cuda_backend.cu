@@ -125,7 +125,7 @@ class CudaBackend final : public Backend {
 
   Weight prepare_weight(const void* host, Type type, int64_t n, int64_t k) override {
     Weight weight{nullptr, type, n, k};
-    weight.packed = n > 1 && type_bytes(type) == 2;
+    weight.packed = n > 1 && k > 0 && type_bytes(type) == 2;
     attempt([&] {
       const int64_t bytes = weight.packed ? packed_bytes(n, k) : n * k * type_bytes(type);
       void* data = simt::allocate_readonly(static_cast<size_t>(bytes));

@@ -125,6 +125,27 @@ TEST(weights_are_packed_as_they_are_loaded_and_no_bit_changes) {
   r.backend->release_weight(bias);
 }
 
+TEST(a_weight_without_columns_gives_sums_of_nothing) {
+  Rows r;
+  auto* out = static_cast<float*>(r.backend->allocate(3 * 5 * sizeof(float)));
+  r.backend->upload(out, std::vector<float>(15, 1).data(), 15 * sizeof(float));
+  for (const Type type : {Type::kBf16, Type::kFp32}) {
+    const Weight weight = r.backend->prepare_weight(nullptr, type, 5, 0);
+    SkinnyGemmArgs gemm;
+    gemm.x = out;  // of which nothing is read
+    gemm.part[0] = {weight, {}, out};
+    gemm.m = 3;
+    r.backend->skinny_gemm(gemm);
+    std::vector<float> got(15);
+    r.backend->download(got.data(), out, 15 * sizeof(float));
+    const Failure failure = r.failure();
+    CHECK_MSG(failure.status == ESPALIER_OK, "%s", failure.text);
+    CHECK(got == std::vector<float>(15, 0));
+    r.backend->release_weight(weight);
+  }
+  r.backend->release(out);
+}
+
 TEST(a_weight_whose_rows_exceed_the_pinned_memory_is_refused) {
   Rows r;
   const int64_t k = (int64_t{1} << 17) + 1;
