@@ -119,6 +119,7 @@ TEST(what_the_cache_holds_beside_the_keys_changes_no_bit) {
   auto random = seeded();
   for (const int window : {0, 90}) {
     Case c = prompt(window == 0 ? Type::kBf16 : Type::kFp16);
+    c.head_dim = window == 0 ? 64 : 128;
     c.page_size = 64;
     c.window = window;
     std::vector<Tree> trees = {piece(c, 150, 70, random), piece(c, 3, 67, random)};
