@@ -1,5 +1,7 @@
 package org.espalier.draft;
 
+import java.util.HashMap;
+import java.util.Map;
 import org.espalier.Verdict;
 import org.jspecify.annotations.Nullable;
 
@@ -90,8 +92,13 @@ final class MeasuredSize implements TreeSize {
 
   private final TimeCurve passes;
 
-  /** Of this drafter's passes: with what it makes of the machine, and in batches those of all. */
-  private final TimeCurve times = new TimeCurve();
+  /**
+   * Of this drafter's passes, by the sequences in them: with what it makes of the machine, and in
+   * batches with what the others' trees add to its own.
+   */
+  private final Map<Integer, TimeCurve> batches = new HashMap<>();
+
+  private TimeCurve times;
 
   /** What drafting costs over a plain step, at the level of the passes. */
   private final TimeCurve drafts = new TimeCurve();
@@ -110,6 +117,7 @@ final class MeasuredSize implements TreeSize {
   /** The same of the first steps of texts, as a share of each step. */
   private double startNanos;
 
+  private int batch = 1;
   private int best;
   private int steps;
   private @Nullable Object leader;
@@ -149,18 +157,25 @@ final class MeasuredSize implements TreeSize {
     int largest = Math.min(mostNodes, TimeCurve.size(TimeCurve.numSizes() - 1));
     this.ofText = new Acceptance(largest, KEEP);
     this.ofAll = new Acceptance(largest, KEEP_OF_ALL);
-    times.begin(passes);
+    this.times = timesOf(1);
     drafts.begin(0, 1);
   }
 
   @Override
-  public synchronized int next(Object drafter) {
+  public synchronized int next(Object drafter, int itsBatch) {
+    boolean changed = false;
+    if ((leader == null || drafter == leader) && batch != itsBatch) {
+      batch = itsBatch;
+      times = timesOf(batch);
+      changed = true;
+    }
     if (leader == null) {
       leader = drafter;
       ofText.begin(ofAll, OTHER_TEXTS);
-      if (trial < 0) {
-        choose();
-      }
+      changed = true;
+    }
+    if (changed && trial < 0) {
+      choose();
     }
     if (drafter == leader
         && trial < 0
@@ -209,7 +224,6 @@ final class MeasuredSize implements TreeSize {
       int allowed,
       int nodes,
       boolean resumed,
-      boolean alone,
       Verdict verdict,
       double draftNanos,
       double passNanos) {
@@ -217,10 +231,11 @@ final class MeasuredSize implements TreeSize {
     if (drafter != leader) {
       return;
     }
-    if (alone) {
+    double othersNanos = Math.min((batch - 1) * draftNanos, 0.9 * passNanos);
+    if (batch == 1) {
       passes.observe(nodes, passNanos);
     }
-    times.observe(nodes, passNanos, trial < 0);
+    times.observe(nodes, passNanos - othersNanos, trial < 0);
     if (allowed > 1) {
       learnDrafts(nodes, resumed, draftNanos);
     }
@@ -231,9 +246,7 @@ final class MeasuredSize implements TreeSize {
       begun = true;
       sum(0);
       peekCredit += FIRST_PEEKS * nanos;
-      if (times.largest() == 1) {
-        credit = FIRST_CREDIT * nanos;
-      }
+      credit = times.largest() > 1 ? 0 : FIRST_CREDIT * nanos;
       chooseNext();
     } else if (trial < 0) {
       sinceTrial++;
@@ -288,7 +301,17 @@ final class MeasuredSize implements TreeSize {
   }
 
   private double stepNanos(int nodes) {
-    return times.at(nodes) + times.level() * drafts.at(nodes);
+    return times.at(nodes) + batch * times.level() * drafts.at(nodes);
+  }
+
+  private TimeCurve timesOf(int itsBatch) {
+    return batches.computeIfAbsent(
+        itsBatch,
+        key -> {
+          TimeCurve curve = new TimeCurve();
+          curve.begin(passes, key);
+          return curve;
+        });
   }
 
   /** tau(n) and L(n) of the i-th size. */
@@ -307,7 +330,7 @@ final class MeasuredSize implements TreeSize {
         share = Math.min(share, ofText.there(node));
         more += share;
         if (node == 1) {
-          nanos += (1 - share) * idleNanos;
+          nanos += batch * (1 - share) * idleNanos;
         }
       }
       tokens *= ofText.gain(k, tokens);
@@ -316,7 +339,7 @@ final class MeasuredSize implements TreeSize {
         nanos += more / (node - from) * step;
       }
     }
-    nanos += startNanos;
+    nanos += batch * startNanos;
   }
 
   /** The size of the largest tau(n) / L(n); of equals the smallest. */
@@ -340,7 +363,7 @@ final class MeasuredSize implements TreeSize {
 
   private boolean isMeasured(int i) {
     int size = TimeCurve.size(i);
-    return size <= mostNodes && size <= times.largest();
+    return batch * size <= mostNodes && size <= times.largest();
   }
 
   private void endTrial(double bestNanosPerToken) {
@@ -408,7 +431,7 @@ final class MeasuredSize implements TreeSize {
   /** Whether a size is not out of reach: trees of it exist, and do not take too long. */
   private boolean canBeTried(int i) {
     int size = TimeCurve.size(i);
-    if (size > mostNodes || size > 2 * times.largest()) {
+    if (batch * size > mostNodes || size > 2 * times.largest()) {
       return false;
     }
     // Trees of half the size are never full, so these would be the same ones.
@@ -448,7 +471,7 @@ final class MeasuredSize implements TreeSize {
     double bestTokens = tokens;
     sum(i);
     double lost = nanos - tokens * bestNanos / bestTokens;
-    return TRIAL * Math.max(LEAST_PRICE * bestNanos, lost) + (best == 0 ? resumeNanos : 0);
+    return TRIAL * Math.max(LEAST_PRICE * bestNanos, lost) + (best == 0 ? batch * resumeNanos : 0);
   }
 
   @Override

@@ -33,7 +33,6 @@ final class SizedDrafter implements Drafter {
   private boolean asked;
   private boolean drafting;
   private boolean resumed;
-  private boolean alone;
   private int allowed;
   private long began;
   private long proposed;
@@ -53,12 +52,12 @@ final class SizedDrafter implements Drafter {
 
   @Override
   public DraftTree propose(Context context) {
-    allowed = Math.min(size.next(this), context.maxNodes() + 1);
+    int nodesForTree = context.maxNodes() + 1;
+    allowed = Math.min(size.next(this, mostNodes / nodesForTree), nodesForTree);
     if (mayBeAskedTwice) {
       peek(context);
     }
     began = System.nanoTime();
-    alone = context.maxNodes() + 1 == mostNodes;
     resumed = !drafting;
     drafting = allowed > 1;
     asked = drafting || learnsFromPlainSteps;
@@ -127,7 +126,7 @@ final class SizedDrafter implements Drafter {
     double passNanos = (double) (passed - proposed);
     double draftNanos = (double) (System.nanoTime() - began) - passNanos;
     int nodes = scores.numNodes();
-    size.observe(this, allowed, nodes, resumed, alone, verdict, draftNanos, passNanos);
+    size.observe(this, allowed, nodes, resumed, verdict, draftNanos, passNanos);
   }
 
   @Override

@@ -83,7 +83,7 @@ public final class SizedTrees {
     }
 
     @Override
-    public int next(Object drafter) {
+    public int next(Object drafter, int batch) {
       return nodes;
     }
 
@@ -101,7 +101,6 @@ public final class SizedTrees {
         int allowed,
         int itsNodes,
         boolean resumed,
-        boolean alone,
         Verdict verdict,
         double draftNanos,
         double passNanos) {}

@@ -18,10 +18,12 @@ final class TimeCurve {
     1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512
   };
 
-  /** What a new measurement is worth for the level, and for the shape when few tell it. */
+  /** What a new measurement is worth for the level. */
   private static final double NEWEST = 0.1;
 
-  /** And for the shape when many do, or when it may be the level that changes. */
+  /**
+   * And for the shape, at least: more while there are few, and it is not the level that changes.
+   */
   private static final double NEWEST_SHAPE = 0.01;
 
   /**
@@ -77,12 +79,10 @@ final class TimeCurve {
     measured[i] = FIRST;
   }
 
-  /** Begins as another curve. */
-  void begin(TimeCurve other) {
-    for (int i = 0; i < SIZES.length; i++) {
-      if (other.known(i) > 0) {
-        begin(i, other.known(i));
-      }
+  /** Begins with what another curve says of so many trees in one pass, as far as it reaches. */
+  void begin(TimeCurve other, int batch) {
+    for (int i = 0; i < SIZES.length && batch * SIZES[i] <= other.largest(); i++) {
+      begin(i, other.at(batch * SIZES[i]));
     }
   }
 
@@ -164,7 +164,7 @@ final class TimeCurve {
       level *= 1 + NEWEST * news;
       nanos[i] *= 1 + NEWEST_SHAPE * news;
     } else {
-      nanos[i] *= 1 + Math.max(NEWEST_SHAPE, Math.min(NEWEST, 1.0 / measured[i])) * news;
+      nanos[i] *= 1 + Math.max(NEWEST_SHAPE, 1.0 / measured[i]) * news;
     }
     for (int j = 0; j < SIZES.length; j++) {
       int passes = (SIZES[j] + SIZES[i] - 1) / SIZES[i];

@@ -5,8 +5,12 @@ import org.espalier.Verdict;
 /** Decides how many nodes the next draft tree may have. For use by several threads. */
 interface TreeSize {
 
-  /** Nodes of a drafter's next tree, the root included, at least 1. With 1 the step is plain. */
-  int next(Object drafter);
+  /**
+   * Nodes of a drafter's next tree, the root included, at least 1. With 1 the step is plain.
+   *
+   * @param batch sequences in the pass
+   */
+  int next(Object drafter, int batch);
 
   /**
    * Nodes that a drafter's tree may have which is not sent, before one of {@code allowed} nodes is;
@@ -31,16 +35,14 @@ interface TreeSize {
    * @param allowed nodes that the tree was allowed to have
    * @param nodes that it had
    * @param resumed whether the step before was plain, or there was none
-   * @param alone whether no other sequence was in the pass
    * @param draftNanos of the drafter, before the pass and after it
-   * @param passNanos of the target's pass
+   * @param passNanos from then to the verdict: of the target's pass, and of the other drafters
    */
   void observe(
       Object drafter,
       int allowed,
       int nodes,
       boolean resumed,
-      boolean alone,
       Verdict verdict,
       double draftNanos,
       double passNanos);

@@ -93,15 +93,18 @@ class MeasuredSizeTest {
       return 1 + noise * (random.nextDouble() + spike);
     }
 
+    /** Sequences, all of which fare like the first one. */
+    int batch = 1;
+
     void step(TreeSize size, Object drafter) {
-      int allowed = size.next(drafter);
+      int allowed = size.next(drafter, batch);
       boolean drafts = allowed > 1;
       boolean finds = random.nextDouble() < found;
       int nodes = finds ? Math.min(allowed, longest) : 1;
       int accepted = accepted(nodes);
       double disturbance = disturbance();
       double draftNanos = drafts ? disturbance * draft.applyAsDouble(nodes) : 0;
-      double passNanos = disturbance * pass.applyAsDouble(nodes);
+      double passNanos = disturbance * pass.applyAsDouble(batch * nodes) + (batch - 1) * draftNanos;
       boolean resumed = drafts && !drafting;
       drafting = drafts;
       int peek = peek(size, drafter, allowed, finds);
@@ -113,7 +116,7 @@ class MeasuredSizeTest {
       tokens += accepted + 1;
       asked += drafts ? 1 : 0;
       Verdict verdict = Trees.acceptedOfChain(accepted);
-      size.observe(drafter, allowed, nodes, resumed, true, verdict, draftNanos, passNanos);
+      size.observe(drafter, allowed, nodes, resumed, verdict, draftNanos, passNanos);
       nanos += peek > allowed ? PEEK : 0;
     }
 
@@ -299,7 +302,7 @@ class MeasuredSizeTest {
       MeasuredSize size = new MeasuredSize(known(pass), MOST_NODES);
       world.run(size, 2000);
       for (int i = 0; i < 4000; i++) {
-        larger += size.next(world) > 2 ? 1 : 0;
+        larger += size.next(world, 1) > 2 ? 1 : 0;
         world.step(size, world);
       }
       steps += 4000;
@@ -352,7 +355,7 @@ class MeasuredSizeTest {
       world.run(size, 200);
       assertThat(world.asked - asked).as("seed %d, a bad text", seed).isLessThan(20);
       size.leave(world);
-      assertThat(size.next(world)).as("seed %d, the next one", seed).isGreaterThan(1);
+      assertThat(size.next(world, 1)).as("seed %d, the next one", seed).isGreaterThan(1);
     }
   }
 
@@ -373,9 +376,9 @@ class MeasuredSizeTest {
   @Test
   void knownTimesSpareTheClimb() {
     World world = new World(1).with(n -> PLAIN * (1 + 0.001 * n), 0.9);
-    assertThat(new MeasuredSize(known(world.pass), MOST_NODES).next(world)).isBetween(64, 256);
+    assertThat(new MeasuredSize(known(world.pass), MOST_NODES).next(world, 1)).isBetween(64, 256);
     world.pass = MeasuredSizeTest::boundByArithmetic;
-    assertThat(new MeasuredSize(known(world.pass), MOST_NODES).next(world)).isEqualTo(1);
+    assertThat(new MeasuredSize(known(world.pass), MOST_NODES).next(world, 1)).isEqualTo(1);
   }
 
   /** Of 256 tokens the first ones count, with trees that are not sent and without. */
@@ -398,6 +401,50 @@ class MeasuredSizeTest {
     }
   }
 
+  /** What a tree costs in a batch are as many rows as all its trees have. */
+  @ParameterizedTest
+  @ValueSource(ints = {2, 8, 16})
+  void aBatchPaysForAllItsRows(int batch) {
+    List<IntToDoubleFunction> machines =
+        List.of(
+            n -> PLAIN * Math.max(1, n / 64.0), // 64 rows are free
+            MeasuredSizeTest::inTiles,
+            MeasuredSizeTest::boundByArithmetic);
+    for (IntToDoubleFunction pass : machines) {
+      double sum = 0;
+      for (long seed = 1; seed <= 20; seed++) {
+        World world = new World(seed).with(n -> pass.applyAsDouble(batch * n), 0.7);
+        double best = world.bestFixed() / pass.applyAsDouble(batch);
+        world.pass = pass;
+        world.batch = batch;
+        double perToken = world.run(new MeasuredSize(known(pass), MOST_NODES), 1000);
+        sum += perToken / pass.applyAsDouble(batch) / best;
+      }
+      assertThat(sum / 20).isLessThan(1.06);
+    }
+  }
+
+  /** A drafter that is too dear is no less dear because all sequences have one. */
+  @Test
+  void aBatchPaysForAllItsDrafters() {
+    for (long seed = 1; seed <= 20; seed++) {
+      World world = new World(seed).with(n -> PLAIN, 0.6);
+      world.batch = 8;
+      world.draft = n -> 0.3 * PLAIN;
+      assertThat(world.run(new MeasuredSize(known(world.pass), MOST_NODES), 4000) / PLAIN)
+          .as("seed %d", seed)
+          .isLessThan(1.03);
+    }
+  }
+
+  /** Where no times are known, in a batch whose rows are between two sizes. */
+  @Test
+  void aBatchLearnsItsTimes() {
+    World world = new World(1).with(n -> PLAIN * (1 + 0.001 * n), 0.7);
+    world.batch = 5;
+    assertThat(world.run(unknown(), 2000) / PLAIN).isLessThan(0.5);
+  }
+
   /** In a batch nobody tries another size than the first one. */
   @Test
   void aBatchHasOneSize() {
@@ -406,8 +453,8 @@ class MeasuredSizeTest {
     Object first = new Object();
     Object second = new Object();
     for (int i = 0; i < 500; i++) {
-      int allowed = size.next(first);
-      assertThat(size.next(second)).isEqualTo(allowed);
+      int allowed = size.next(first, 2);
+      assertThat(size.next(second, 2)).isEqualTo(allowed);
       world.step(size, first);
     }
     size.leave(first);
@@ -423,12 +470,12 @@ class MeasuredSizeTest {
     MeasuredSize size = new MeasuredSize(new TimeCurve(), 24);
     int largest = 0;
     for (int i = 0; i < 2000; i++) {
-      largest = Math.max(largest, size.next(world));
+      largest = Math.max(largest, size.next(world, 1));
       world.step(size, world);
     }
     assertThat(largest).isBetween(16, 24);
     MeasuredSize one = new MeasuredSize(new TimeCurve(), 1);
     world.run(one, 100);
-    assertThat(one.next(world)).isEqualTo(1);
+    assertThat(one.next(world, 1)).isEqualTo(1);
   }
 }

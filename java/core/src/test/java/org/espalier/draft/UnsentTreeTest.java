@@ -27,7 +27,7 @@ class UnsentTreeTest {
     int peek;
 
     @Override
-    public int next(Object drafter) {
+    public int next(Object drafter, int batch) {
       return sent;
     }
 
@@ -50,7 +50,6 @@ class UnsentTreeTest {
         int allowed,
         int nodes,
         boolean resumed,
-        boolean alone,
         Verdict verdict,
         double draftNanos,
         double passNanos) {}

@@ -56,11 +56,11 @@ public class SizeBenchmark {
 
   @Benchmark
   public int step() {
-    int allowed = size.next(this);
+    int allowed = size.next(this, 1);
     int peek = peeks ? size.peek(this, allowed) : 0;
     Verdict seen = allowed > 2 ? verdict : none;
     double nanos = nanos(allowed);
-    size.observe(this, allowed, allowed, false, true, seen, 0, nanos);
+    size.observe(this, allowed, allowed, false, seen, 0, nanos);
     if (peek > allowed) {
       size.peeked(allowed, peek, peek, verdict, PEEK);
     }
