@@ -24,8 +24,8 @@ constexpr int kBoxAlignment = 1024;  // of a box in shared memory, in bytes
 struct Tensor {
   const void* first;  // at a multiple of 16 bytes
   int64_t len[3];     // elements, 1 to 2^32
-  int64_t stride_bytes
-      [2];  // from one to the next along the second and the third dimension: multiples of 16, below 2^40
+  // From one to the next along the second and the third dimension: multiples of 16, below 2^40.
+  int64_t stride_bytes[2];
   int box[3];  // elements: kBoxColumns, and 1 to 256
 };
 

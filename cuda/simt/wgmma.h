@@ -23,17 +23,17 @@ constexpr int kWarpgroup = 128;
 class OperandMatrix {
  public:
   /** Two chunks along k for each 8 rows: where the first is, and the bytes from one to the next. */
-  SIMT_DEVICE OperandMatrix(const void* first, int bytes_along_k, int bytes_along_rows)
 #ifdef __CUDACC__
-      : OperandMatrix(first, bytes_along_k, bytes_along_rows, 0){}
+  SIMT_DEVICE OperandMatrix(const void* first, int bytes_along_k, int bytes_along_rows)
+      : OperandMatrix(first, bytes_along_k, bytes_along_rows, 0) {}
 #else
-      : operand_{emulated::Operand::kChunks, first, bytes_along_k, bytes_along_rows} {
-  }
+  OperandMatrix(const void* first, int bytes_along_k, int bytes_along_rows)
+      : operand_{emulated::Operand::kChunks, first, bytes_along_k, bytes_along_rows} {}
 #endif
 
-        /** As copy_box left rows of 64 elements along k: where 16 of them begin in the first row, at a multiple of 32 bytes, and the bytes
+  /** As copy_box left rows of 64 elements along k: where 16 of them begin in the first row, at a multiple of 32 bytes, and the bytes
    *  from 8 rows to the next 8. */
-        static SIMT_DEVICE OperandMatrix swizzled_rows(const void* first, int bytes_along_rows) {
+  static SIMT_DEVICE OperandMatrix swizzled_rows(const void* first, int bytes_along_rows) {
 #ifdef __CUDACC__
     // The other distance is not used: the two chunks along k are neighbours.
     return OperandMatrix(first, 16, bytes_along_rows, kSwizzle128);

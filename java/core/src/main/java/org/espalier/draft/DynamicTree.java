@@ -18,7 +18,7 @@ import org.espalier.Context;
 final class DynamicTree implements TreePolicy {
   static final String NAME = "dynamic-tree";
 
-  /** Of the draft's laws when the target is greedy, as published; see docs/adr/0014. */
+  /** Of the draft's laws when the target is greedy: see docs/adr/0014. */
   private static final double TEMPERATURE = 0.6;
 
   private final int nodes;
