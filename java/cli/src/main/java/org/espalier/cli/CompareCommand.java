@@ -34,7 +34,8 @@ import picocli.CommandLine.Spec;
     sortOptions = false,
     sortSynopsis = false,
     versionProvider = Version.class,
-    description = "Runs plain decoding (none) and each drafter on the same prompts, in turns.",
+    description =
+        "Runs plain decoding (none) and each drafter on the same prompts, in turns that rotate.",
     footer = {
       "",
       "identical        every token of every prompt is that of plain decoding",
@@ -213,18 +214,24 @@ final class CompareCommand implements Callable<Integer> {
     }
   }
 
+  /**
+   * All of them write each prompt's text. Who is first changes from prompt to prompt: in the first
+   * ones code is still being compiled, and a machine that is slow for a while is so for all.
+   */
   private void run(Model model, List<Contestant> contestants, List<PromptFile.Prompt> given) {
-    try (ProgressBar progress = progressBar(given.size() * contestants.size())) {
-      for (PromptFile.Prompt prompt : given) {
+    int num = contestants.size();
+    GenerationResult[] results = new GenerationResult[num];
+    try (ProgressBar progress = progressBar(given.size() * num)) {
+      for (int p = 0; p < given.size(); p++) {
+        PromptFile.Prompt prompt = given.get(p);
         progress.setExtraMessage(prompt.id());
-        List<Integer> plain = List.of();
-        for (Contestant contestant : contestants) {
-          GenerationResult result = generate(model, prompt, contestant.options);
-          if (contestant == contestants.get(0)) {
-            plain = result.tokenIds();
-          }
-          contestant.add(prompt.id(), result, plain);
+        for (int turn = 0; turn < num; turn++) {
+          int i = (p + turn) % num;
+          results[i] = generate(model, prompt, contestants.get(i).options);
           progress.step();
+        }
+        for (int i = 0; i < num; i++) {
+          contestants.get(i).add(prompt.id(), results[i], results[0].tokenIds());
         }
       }
     }

@@ -47,8 +47,14 @@ final class MeasuredSize implements TreeSize {
   /** Of a best step, what a step of a trial costs at least. */
   private static final double LEAST_PRICE = 0.1;
 
-  /** And are owed at most: a step may take long because somebody else had the processor. */
-  private static final double MOST_DEBT = 4;
+  /** And are owed at most. */
+  private static final double MOST_DEBT = 2;
+
+  /**
+   * Of what a step of a trial is expected to take, what is charged at most: it may have taken long
+   * because somebody else had the processor.
+   */
+  private static final double MOST_CHARGE = 2;
 
   /** Steps of a trial, and at least after one that was no better than the best size. */
   private static final int TRIAL = 4;
@@ -261,14 +267,15 @@ final class MeasuredSize implements TreeSize {
       double bestNanosPerToken = nanos / tokens;
       double itsTokens = verdict.acceptLen() + 1;
       double least = Double.NEGATIVE_INFINITY;
+      sum(trial);
+      double mostNanos = MOST_CHARGE * nanos;
       if (peeks) { // how many it yields is known better than by a few steps
-        sum(trial);
         itsTokens = tokens;
         least = LEAST_PRICE * bestNanos;
       }
       trialTokens += itsTokens;
       trialNanos += itsNanos;
-      double cost = Math.max(least, itsNanos - itsTokens * bestNanosPerToken);
+      double cost = Math.max(least, Math.min(itsNanos, mostNanos) - itsTokens * bestNanosPerToken);
       credit = Math.max(credit - cost, -MOST_DEBT * bestNanos);
       if (--stepsLeft == 0) {
         endTrial(bestNanosPerToken);

@@ -310,6 +310,31 @@ class MeasuredSizeTest {
     assertThat((double) larger / steps).isLessThan(0.011);
   }
 
+  /**
+   * The machine was busy in the first trial: that is no reason to wait for long with the second.
+   */
+  @Test
+  void aSlowStepOfATrialIsNotPaidForWhole() {
+    IntToDoubleFunction pass = n -> PLAIN * (1 + 0.5 * (n - 1));
+    World world = new World(1).with(pass, 0);
+    MeasuredSize size = new MeasuredSize(known(pass), MOST_NODES);
+    int steps = 0;
+    while (size.next(world, 1) == 1) {
+      world.step(size, world);
+    }
+    world.pass = n -> 12 * pass.applyAsDouble(n);
+    world.step(size, world);
+    world.pass = pass;
+    while (size.next(world, 1) > 1) {
+      world.step(size, world);
+    }
+    while (size.next(world, 1) == 1) {
+      world.step(size, world);
+      steps++;
+    }
+    assertThat(steps).isLessThan(450);
+  }
+
   /** Steps in which nothing is found cost no rows, and do not speak against large trees. */
   @Test
   void emptyDraftsAreNoReasonForSmallTrees() {
