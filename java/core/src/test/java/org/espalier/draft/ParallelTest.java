@@ -11,17 +11,13 @@ import java.util.Random;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
+import java.util.function.IntSupplier;
 import java.util.function.IntUnaryOperator;
-import org.espalier.Context;
-import org.espalier.DraftLaws;
 import org.espalier.DraftTree;
 import org.espalier.Drafter;
 import org.espalier.DrafterException;
 import org.espalier.GenerationCancelledException;
-import org.espalier.Noise;
 import org.espalier.Sampling;
-import org.espalier.Verdict;
-import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
@@ -238,42 +234,12 @@ class ParallelTest {
     assertThat((double) tokens / steps).isCloseTo(model, within(0.01 * model));
   }
 
-  /** A source whose token is right, 0, with probability a, each time it is asked. */
-  private record Chance(Random random, double a) implements DraftSource {
-    @Override
-    public void begin(Context context) {}
-
-    @Override
-    public void extend(DraftTree tree, int from) {}
-
-    @Override
-    public void draw(
-        int[] node,
-        int numNodes,
-        int k,
-        Noise noise,
-        int[] token,
-        float[] logProb,
-        @Nullable DraftLaws laws,
-        int firstRow) {
-      token[0] = random.nextDouble() < a ? 0 : 1;
+  private static DraftTree chain(int root, int tokens, IntSupplier token) {
+    DraftTree chain = DraftTree.rootedAt(root);
+    for (int i = 0; i < tokens; i++) {
+      chain.append(token.getAsInt());
     }
-
-    @Override
-    public int mostDraws() {
-      return 1;
-    }
-
-    @Override
-    public int room(Context context) {
-      return 64;
-    }
-
-    @Override
-    public void keep(Verdict verdict) {}
-
-    @Override
-    public void close() {}
+    return chain;
   }
 
   /**
@@ -289,7 +255,8 @@ class ParallelTest {
     int[] text = new int[1 << 10];
     long steps = 0;
     long tokens = 0;
-    TreeDrafter chain = new TreeDrafter(new Chance(new Random(7), a), new FixedTree(g, 1));
+    Random random = new Random(7);
+    Drafter chain = context -> chain(context.lastToken(), g, () -> random.nextDouble() < a ? 0 : 1);
     while (steps < 100_000) {
       Target target = new Target(1, text);
       while (text.length - target.verified > 4 * g) {
