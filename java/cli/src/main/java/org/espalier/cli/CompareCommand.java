@@ -59,7 +59,7 @@ final class CompareCommand implements Callable<Integer> {
   private static final int WARM_UP_TOKENS = 32;
 
   /** Nanoseconds for each drafter, while its code is being compiled. */
-  private static final long WARM_UP_TIME = 500_000_000;
+  private static final long WARM_UP_TIME = 1_000_000_000;
 
   @Spec private CommandSpec spec;
   @Mixin private ModelSource source;

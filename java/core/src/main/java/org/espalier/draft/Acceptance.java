@@ -86,13 +86,14 @@ final class Acceptance {
 
   /**
    * Tokens that a step with trees of the i-th size yields, over one with the next smaller size. As
-   * far as it is a guess, each doubling of a tree is worth as many tokens.
+   * far as it is a guess, each doubling of a tree is worth as many tokens, where it has the nodes.
    *
    * @param tokens that a step with the next smaller size yields
+   * @param share of the steps whose tree has the further nodes
    */
-  double gain(int i, double tokens) {
+  double gain(int i, double tokens, double share) {
     double more = i == 1 ? GUESS : (tokens - 1) * (DOUBLINGS[i] / DOUBLINGS[i - 1] - 1);
-    return (before[i] + GUESSED * (tokens + more) / tokens) / (after[i] + GUESSED);
+    return (before[i] + GUESSED * (tokens + share * more) / tokens) / (after[i] + GUESSED);
   }
 
   /** Share of the trees in which a node is accepted, if one more had been seen that has it. */
@@ -129,12 +130,14 @@ final class Acceptance {
     int acceptLen = verdict.acceptLen();
     double steps = acceptLen + 1; // with plain decoding
     double tokens = 1; // of a step, as far as that is known
+    double share = 1;
     int depth = 0;
     for (int i = 1; i < after.length && TimeCurve.size(i) <= allowed; i++) {
       while (depth < acceptLen && verdict.node(depth) < TimeCurve.size(i)) {
         depth++;
       }
-      tokens *= gain(i, tokens);
+      share = Math.min(share, there(Math.min(TimeCurve.size(i), weight.length) - 1));
+      tokens *= gain(i, tokens, share);
       double fewer = steps;
       double inRun = tokens + RUNS * Math.max(0, depth + 1 - tokens);
       steps = 1 + (acceptLen - depth) / inRun;

@@ -39,25 +39,28 @@ final class MeasuredSize implements TreeSize {
   private static final double SHARE_OF_TIMES = 0.005;
 
   /** Plain steps that trials may cost at the beginning where no times are known. */
-  private static final double FIRST_CREDIT = 4;
+  private static final double FIRST_CREDIT = 16;
 
   /** Best steps, as time, that are saved up for trials at most. */
   private static final double MOST_CREDIT = 10;
 
-  /** Of a best step, what a step of a trial costs at least. */
+  /** Of a best step, what a step of a trial costs at least where it only finds out times. */
   private static final double LEAST_PRICE = 0.1;
 
   /** And are owed at most. */
   private static final double MOST_DEBT = 2;
 
-  /**
-   * Of what a step of a trial is expected to take, what is charged at most: it may have taken long
-   * because somebody else had the processor.
-   */
-  private static final double MOST_CHARGE = 2;
-
   /** Steps of a trial, and at least after one that was no better than the best size. */
   private static final int TRIAL = 4;
+
+  /**
+   * Steps of a trial at most. A drafter may have to catch up with the text before its first draft;
+   * the trial lasts until it has cost as much again, so that it was worth that.
+   */
+  private static final int LONGEST_TRIAL = 32;
+
+  /** First steps with a size whose passes are not timed: they take longer than the next ones. */
+  private static final int SETTLE = 2;
 
   /** Times that a trial is prolonged when it was better than the best size. */
   private static final int PROLONGED = 4;
@@ -146,6 +149,10 @@ final class MeasuredSize implements TreeSize {
   private int prolonged;
   private double trialTokens;
   private double trialNanos;
+  private double caughtUpNanos; // what it cost to begin drafting in the trial
+  private int trialSteps;
+  private int sameSteps; // that were allowed as many nodes as the last one
+  private int lastAllowed;
 
   // Of the size that sum() was asked about.
   private double tokens;
@@ -182,6 +189,11 @@ final class MeasuredSize implements TreeSize {
     }
     if (changed && trial < 0) {
       choose();
+      if (!begun && best > 0) { // the first drafts are worth finding out about
+        trial = best;
+        best = 0;
+        beginTrial();
+      }
     }
     if (drafter == leader
         && trial < 0
@@ -192,12 +204,18 @@ final class MeasuredSize implements TreeSize {
       tried = next;
       // When there are only trials, they are far apart: each makes the older ones weigh less.
       ofText.forget(TimeCurve.size(best), FORGET);
-      stepsLeft = TRIAL;
-      prolonged = 0;
-      trialTokens = 0;
-      trialNanos = 0;
+      beginTrial();
     }
     return TimeCurve.size(trial < 0 ? best : trial);
+  }
+
+  private void beginTrial() {
+    stepsLeft = TRIAL;
+    prolonged = 0;
+    trialTokens = 0;
+    trialNanos = 0;
+    trialSteps = 0;
+    caughtUpNanos = 0;
   }
 
   /** As many nodes as a tree that pays could have, when they are more than those that are sent. */
@@ -238,13 +256,15 @@ final class MeasuredSize implements TreeSize {
       return;
     }
     double othersNanos = Math.min((batch - 1) * draftNanos, 0.9 * passNanos);
-    if (batch == 1) {
-      passes.observe(nodes, passNanos);
+    sameSteps = allowed == lastAllowed ? sameSteps + 1 : 0;
+    lastAllowed = allowed;
+    if (sameSteps >= SETTLE || nodes > times.largest()) {
+      if (batch == 1) {
+        passes.observe(nodes, passNanos);
+      }
+      times.observe(nodes, passNanos - othersNanos, trial < 0);
     }
-    times.observe(nodes, passNanos - othersNanos, trial < 0);
-    if (allowed > 1) {
-      learnDrafts(nodes, resumed, draftNanos);
-    }
+    double catchUp = allowed > 1 ? learnDrafts(nodes, resumed, draftNanos) : 0;
     double itsNanos = draftNanos + passNanos;
     sum(best);
     peekCredit = Math.min(peekCredit + PEEK_SHARE * itsNanos, nanos);
@@ -254,7 +274,8 @@ final class MeasuredSize implements TreeSize {
       peekCredit += FIRST_PEEKS * nanos;
       credit = times.largest() > 1 ? 0 : FIRST_CREDIT * nanos;
       chooseNext();
-    } else if (trial < 0) {
+    }
+    if (trial < 0) {
       sinceTrial++;
       double share = peeks ? SHARE_OF_TIMES : SHARE;
       credit = Math.min(credit + share * itsNanos, Math.max(price, MOST_CREDIT * nanos));
@@ -265,17 +286,15 @@ final class MeasuredSize implements TreeSize {
     } else {
       double bestNanos = nanos;
       double bestNanosPerToken = nanos / tokens;
-      double itsTokens = verdict.acceptLen() + 1;
-      double least = Double.NEGATIVE_INFINITY;
       sum(trial);
-      double mostNanos = MOST_CHARGE * nanos;
-      if (peeks) { // how many it yields is known better than by a few steps
-        itsTokens = tokens;
-        least = LEAST_PRICE * bestNanos;
-      }
+      double itsTokens = peeks ? tokens : verdict.acceptLen() + 1;
       trialTokens += itsTokens;
       trialNanos += itsNanos;
-      double cost = Math.max(least, Math.min(itsNanos, mostNanos) - itsTokens * bestNanosPerToken);
+      trialSteps++;
+      caughtUpNanos += batch * catchUp;
+      // What is believed of it by now: luck is no reason for more trials, nor bad luck for fewer.
+      double least = peeks ? LEAST_PRICE * bestNanos : 0;
+      double cost = Math.max(least, nanos - tokens * bestNanosPerToken) + batch * catchUp;
       credit = Math.max(credit - cost, -MOST_DEBT * bestNanos);
       if (--stepsLeft == 0) {
         endTrial(bestNanosPerToken);
@@ -288,7 +307,8 @@ final class MeasuredSize implements TreeSize {
     ofAll.observe(known, allowed, nodes, verdict);
   }
 
-  private void learnDrafts(int nodes, boolean resumed, double draftNanos) {
+  /** What of it the drafter took to catch up with the text. */
+  private double learnDrafts(int nodes, boolean resumed, double draftNanos) {
     if (resumed) {
       double more = Math.max(0, draftNanos - times.level() * drafts.at(nodes));
       if (trial < 0) {
@@ -297,6 +317,7 @@ final class MeasuredSize implements TreeSize {
         double most = 2 * resumeNanos + MOST_RATIO * times.at(1);
         resumeNanos += NEWEST * (Math.min(most, more) - resumeNanos);
       }
+      return more;
     } else {
       startNanos -= NEWEST_START * startNanos;
       if (nodes == 1) {
@@ -304,6 +325,7 @@ final class MeasuredSize implements TreeSize {
       } else {
         drafts.observe(nodes, draftNanos / times.level(), false);
       }
+      return 0;
     }
   }
 
@@ -340,11 +362,9 @@ final class MeasuredSize implements TreeSize {
           nanos += batch * (1 - share) * idleNanos;
         }
       }
-      tokens *= ofText.gain(k, tokens);
-      if (node > from) {
-        double step = stepNanos(TimeCurve.size(k)) - stepNanos(TimeCurve.size(k - 1));
-        nanos += more / (node - from) * step;
-      }
+      double itsShare = node > from ? more / (node - from) : share;
+      tokens *= ofText.gain(k, tokens, itsShare);
+      nanos += itsShare * (stepNanos(TimeCurve.size(k)) - stepNanos(TimeCurve.size(k - 1)));
     }
     nanos += batch * startNanos;
   }
@@ -374,7 +394,13 @@ final class MeasuredSize implements TreeSize {
   }
 
   private void endTrial(double bestNanosPerToken) {
-    boolean better = trialNanos < 0.95 * bestNanosPerToken * trialTokens;
+    double lost = trialNanos - caughtUpNanos - bestNanosPerToken * trialTokens;
+    // To leave before as much is lost again would be to pay for catching up twice.
+    if (lost < caughtUpNanos && trialSteps < LONGEST_TRIAL && caughtUpNanos > bestNanosPerToken) {
+      stepsLeft = TRIAL;
+      return;
+    }
+    boolean better = lost + caughtUpNanos < -0.05 * bestNanosPerToken * trialTokens;
     int itsSize = trial;
     choose();
     if (better && best != itsSize && prolonged < PROLONGED) {
@@ -441,10 +467,10 @@ final class MeasuredSize implements TreeSize {
     if (batch * size > mostNodes || size > 2 * times.largest()) {
       return false;
     }
-    // Trees of half the size are never full, so these would be the same ones.
-    int half = size / 2;
-    if (half > 1 && ofText.isMissing(half - 1)) {
-      return false;
+    for (int smaller = 2; 2 * smaller <= size; smaller *= 2) {
+      if (ofText.isMissing(smaller - 1)) { // those are never full, so these would be the same ones
+        return false;
+      }
     }
     sum(best);
     double most = MOST_RATIO * nanos;

@@ -31,7 +31,7 @@ final class PassTimes {
   private static final ObjectMapper JSON = new ObjectMapper();
 
   /** Of the file, and of what the times mean. */
-  private static final int VERSION = 3;
+  private static final int VERSION = 4;
 
   /** Times that differ by less are not worth writing. */
   private static final double NEWS = 0.25;

@@ -44,7 +44,7 @@ class AcceptanceTest {
   private static double estimate(Acceptance acceptance, int nodes) {
     double tokens = 1;
     for (int i = 1; TimeCurve.size(i) <= nodes; i++) {
-      tokens *= acceptance.gain(i, tokens);
+      tokens *= acceptance.gain(i, tokens, 1);
     }
     return tokens;
   }
@@ -108,7 +108,9 @@ class AcceptanceTest {
       at += accepted + 1;
     }
     assertThat(estimate(acceptance, 2) / truth(text, 2)).isBetween(0.98, 1.02);
-    assertThat(acceptance.gain(1, 1)).as("sent trees tell of it").isEqualTo(ofSent.gain(1, 1));
+    assertThat(acceptance.gain(1, 1, 1))
+        .as("sent trees tell of it")
+        .isEqualTo(ofSent.gain(1, 1, 1));
     assertThat(acceptance.hoped(1)).isEqualTo(ofSent.hoped(1));
     assertThat(acceptance.weight(1)).isEqualTo(ofSent.weight(1));
     assertThat(estimate(acceptance, 8) / truth(text, 8)).isBetween(0.95, 1.05);

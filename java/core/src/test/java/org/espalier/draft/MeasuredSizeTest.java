@@ -40,6 +40,11 @@ class MeasuredSizeTest {
     return PLAIN * tiles;
   }
 
+  /** Of 5 million parameters on two cores: the second row is cheap, the third is not. */
+  private static double smallModel(int n) {
+    return PLAIN * (n == 1 ? 1 : n == 2 ? 1.2 : 1.6 + 0.2 * (n - 3));
+  }
+
   /** A machine, a drafter and the time that has passed. */
   private static final class World {
     final Random random;
@@ -67,6 +72,15 @@ class MeasuredSizeTest {
 
     /** Share of the steps in which the drafter finds something. */
     double found = 1;
+
+    /** What the first draft after a plain step takes more. */
+    double catchUp;
+
+    /** What the first two passes with another size take, over the next ones. */
+    double unsettled = 1;
+
+    int lastAllowed;
+    int sameSteps;
 
     int longest = 64;
     double noise;
@@ -103,9 +117,13 @@ class MeasuredSizeTest {
       int nodes = finds ? Math.min(allowed, longest) : 1;
       int accepted = accepted(nodes);
       double disturbance = disturbance();
-      double draftNanos = drafts ? disturbance * draft.applyAsDouble(nodes) : 0;
-      double passNanos = disturbance * pass.applyAsDouble(batch * nodes) + (batch - 1) * draftNanos;
       boolean resumed = drafts && !drafting;
+      double draftNanos = drafts ? disturbance * draft.applyAsDouble(nodes) : 0;
+      draftNanos += resumed ? catchUp : 0;
+      sameSteps = allowed == lastAllowed ? sameSteps + 1 : 0;
+      lastAllowed = allowed;
+      double passNanos = disturbance * pass.applyAsDouble(batch * nodes) + (batch - 1) * draftNanos;
+      passNanos *= sameSteps < 2 ? unsettled : 1;
       drafting = drafts;
       int peek = peek(size, drafter, allowed, finds);
       for (int i = 0; i < accepted + 1; i++) {
@@ -287,6 +305,60 @@ class MeasuredSizeTest {
       sum += world.run(new MeasuredSize(known(pass), MOST_NODES), 4000) / least;
     }
     assertThat(sum / 40).isLessThan(1.05);
+  }
+
+  /**
+   * A draft model that has to read the text first, which takes as long as six passes: what it finds
+   * out for that is more than a few steps tell.
+   */
+  @Test
+  void whoHasCaughtUpGoesOn() {
+    double sum = 0;
+    for (long seed = 1; seed <= 40; seed++) {
+      World world = new World(seed).with(MeasuredSizeTest::smallModel, 0.73);
+      world.draft = n -> 0.26 * PLAIN * (n - 1);
+      world.catchUp = 6 * PLAIN;
+      world.longest = 5;
+      world.noise = 0.1;
+      double best = world.bestFixed();
+      sum +=
+          world.run(new MeasuredSize(known(MeasuredSizeTest::smallModel), MOST_NODES), 1000) / best;
+    }
+    assertThat(sum / 40).isLessThan(1.05);
+  }
+
+  /** Passes with another size are slow at first, which says nothing about the size. */
+  @Test
+  void passesOfATrialCountWhenTheyHaveSettled() {
+    double sum = 0;
+    for (long seed = 1; seed <= 40; seed++) {
+      World world = new World(seed).with(MeasuredSizeTest::smallModel, 0.6);
+      world.draft = n -> 0.26 * PLAIN * (n - 1);
+      world.unsettled = 1.6;
+      world.longest = 5;
+      double best = world.bestFixed();
+      sum +=
+          world.run(new MeasuredSize(known(MeasuredSizeTest::smallModel), MOST_NODES), 8000) / best;
+    }
+    assertThat(sum / 40).isLessThan(1.05);
+  }
+
+  /** A drafter whose trees have five nodes at most: larger sizes are the same trees. */
+  @Test
+  void sizesThatNoTreeReachesAreNotTried() {
+    IntToDoubleFunction pass = n -> PLAIN * (1 + 0.2 * (n - 1) + (n > 2 ? 0.2 : 0));
+    for (long seed = 1; seed <= 20; seed++) {
+      World world = new World(seed).with(pass, 0.7);
+      world.draft = n -> 0.25 * PLAIN * (n - 1);
+      world.longest = 5;
+      MeasuredSize size = new MeasuredSize(known(pass), MOST_NODES);
+      int largest = 0;
+      while (world.tokens < 10000) {
+        largest = Math.max(largest, size.next(world, 1));
+        world.step(size, world);
+      }
+      assertThat(largest).as("seed %d", seed).isEqualTo(8);
+    }
   }
 
   /** A few lucky steps are no reason to go on with a trial: unsent trees tell what it yields. */
