@@ -145,7 +145,6 @@ final class MeasuredSize implements TreeSize {
   private int trial = -1; // the size that is being tried
   private int next = -1; // the size that is tried next
   private double price;
-  private int stepsLeft;
   private int prolonged;
   private double trialTokens;
   private double trialNanos;
@@ -210,7 +209,6 @@ final class MeasuredSize implements TreeSize {
   }
 
   private void beginTrial() {
-    stepsLeft = TRIAL;
     prolonged = 0;
     trialTokens = 0;
     trialNanos = 0;
@@ -290,13 +288,12 @@ final class MeasuredSize implements TreeSize {
       double itsTokens = peeks ? tokens : verdict.acceptLen() + 1;
       trialTokens += itsTokens;
       trialNanos += itsNanos;
-      trialSteps++;
       caughtUpNanos += batch * catchUp;
       // What is believed of it by now: luck is no reason for more trials, nor bad luck for fewer.
       double least = peeks ? LEAST_PRICE * bestNanos : 0;
       double cost = Math.max(least, nanos - tokens * bestNanosPerToken) + batch * catchUp;
       credit = Math.max(credit - cost, -MOST_DEBT * bestNanos);
-      if (--stepsLeft == 0) {
+      if (++trialSteps % TRIAL == 0) {
         endTrial(bestNanosPerToken);
       }
     }
@@ -394,18 +391,18 @@ final class MeasuredSize implements TreeSize {
   }
 
   private void endTrial(double bestNanosPerToken) {
-    double lost = trialNanos - caughtUpNanos - bestNanosPerToken * trialTokens;
+    double lost = trialNanos - bestNanosPerToken * trialTokens;
     // To leave before as much is lost again would be to pay for catching up twice.
-    if (lost < caughtUpNanos && trialSteps < LONGEST_TRIAL && caughtUpNanos > bestNanosPerToken) {
-      stepsLeft = TRIAL;
+    if (lost < 2 * caughtUpNanos
+        && trialSteps < LONGEST_TRIAL
+        && caughtUpNanos > bestNanosPerToken) {
       return;
     }
-    boolean better = lost + caughtUpNanos < -0.05 * bestNanosPerToken * trialTokens;
+    boolean better = lost < -0.05 * bestNanosPerToken * trialTokens;
     int itsSize = trial;
     choose();
     if (better && best != itsSize && prolonged < PROLONGED) {
       prolonged++;
-      stepsLeft = TRIAL;
       return;
     }
     trial = -1;
