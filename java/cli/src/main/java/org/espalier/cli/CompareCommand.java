@@ -1,6 +1,8 @@
 package org.espalier.cli;
 
 import java.io.PrintWriter;
+import java.lang.management.CompilationMXBean;
+import java.lang.management.ManagementFactory;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -45,8 +47,9 @@ import picocli.CommandLine.Spec;
       "verify_ms        in the model's pass, the verdict and the commit",
       "other_ms         in everything else",
       "",
-      "A warm-up comes first and is not counted. A drafter keeps what it has learned from one",
-      "prompt to the next. Exit code 1 when a lossless drafter's text differs.",
+      "A warm-up comes first and is not counted: a second for each drafter, up to four while code",
+      "is still being compiled. A drafter keeps what it has learned from one prompt to the next.",
+      "Exit code 1 when a lossless drafter's text differs.",
       "",
       "--tree may be a list, for each drafter with each size in turns: --tree auto,1,8.",
       "With --tree auto tokens_per_pass and the times depend on this machine, and differ from run",
@@ -58,8 +61,13 @@ final class CompareCommand implements Callable<Integer> {
   private static final String PLAIN = "none";
   private static final int WARM_UP_TOKENS = 32;
 
-  /** Nanoseconds for each drafter, while its code is being compiled. */
-  private static final long WARM_UP_TIME = 1_000_000_000;
+  /** Nanoseconds for each drafter. */
+  private static final long WARM_UP_NANOS = 1_000_000_000;
+
+  /** As often at most, while compiling takes more than a share of the time. */
+  private static final int MOST_REHEARSALS = 4;
+
+  private static final double MOST_COMPILING = 0.01;
 
   @Spec private CommandSpec spec;
   @Mixin private ModelSource source;
@@ -119,7 +127,7 @@ final class CompareCommand implements Callable<Integer> {
         Model model = source.load()) {
       check(model, given);
       PromptFile.Prompt shown = shownPrompt(given);
-      warmUp(model, specs, sizes, options, given.get(0));
+      warmUp(model, specs, sizes, options, given);
       run(model, contestants.all, given);
       int exitCode = report(model.tokenizer(), contestants.all);
       if (report != null) {
@@ -195,38 +203,52 @@ final class CompareCommand implements Callable<Integer> {
     }
   }
 
-  /** With drafters of its own, so that those that are measured have seen nothing. */
-  private static void warmUp(
+  /**
+   * Rehearsals, each with drafters of its own, so that those that are measured have seen nothing: a
+   * second for each drafter, and again while the virtual machine still compiles much of what runs.
+   */
+  private void warmUp(
       Model model,
       List<String> specs,
       List<String> sizes,
       GenerationOptions options,
-      PromptFile.Prompt prompt) {
-    int tokens = Math.min(options.maxNewTokens(), WARM_UP_TOKENS);
-    try (Contestants contestants =
-        new Contestants(specs, sizes, options.withMaxNewTokens(tokens))) {
-      for (Contestant contestant : contestants.all) {
+      List<PromptFile.Prompt> given) {
+    GenerationOptions few =
+        options.withMaxNewTokens(Math.min(options.maxNewTokens(), WARM_UP_TOKENS));
+    double compiling = 1;
+    try (ProgressBar progress = progressBar("warm-up", -1)) {
+      for (int i = 0; i < MOST_REHEARSALS && compiling > MOST_COMPILING; i++) {
         long begin = System.nanoTime();
-        do {
-          generate(model, prompt, contestant.options);
-        } while (System.nanoTime() - begin < WARM_UP_TIME);
+        double compiled = compilationNanos();
+        try (Contestants contestants = new Contestants(specs, sizes, i == 0 ? few : options)) {
+          long end = begin + contestants.all.size() * WARM_UP_NANOS;
+          for (int p = 0; p == 0 || System.nanoTime() < end; p++) {
+            for (Contestant contestant : contestants.all) {
+              generate(model, given.get(p % given.size()), contestant.options);
+              progress.step();
+            }
+          }
+        }
+        compiling = (compilationNanos() - compiled) / (System.nanoTime() - begin);
       }
     }
   }
 
-  /**
-   * All of them write each prompt's text. Who is first changes from prompt to prompt: in the first
-   * ones code is still being compiled, and a machine that is slow for a while is so for all.
-   */
+  /** What the virtual machine has spent on compiling so far; 0 where it only interprets. */
+  private static double compilationNanos() {
+    CompilationMXBean compiler = ManagementFactory.getCompilationMXBean();
+    return compiler == null ? 0 : 1e6 * compiler.getTotalCompilationTime();
+  }
+
+  /** All of them write each prompt's text, in an order that favours none. */
   private void run(Model model, List<Contestant> contestants, List<PromptFile.Prompt> given) {
     int num = contestants.size();
     GenerationResult[] results = new GenerationResult[num];
-    try (ProgressBar progress = progressBar(given.size() * num)) {
+    try (ProgressBar progress = progressBar("compare", given.size() * num)) {
       for (int p = 0; p < given.size(); p++) {
         PromptFile.Prompt prompt = given.get(p);
         progress.setExtraMessage(prompt.id());
-        for (int turn = 0; turn < num; turn++) {
-          int i = (p + turn) % num;
+        for (int i : order(p, num)) {
           results[i] = generate(model, prompt, contestants.get(i).options);
           progress.step();
         }
@@ -238,10 +260,25 @@ final class CompareCommand implements Callable<Integer> {
     output.err().println();
   }
 
-  private ProgressBar progressBar(int steps) {
+  /**
+   * Who comes when in a round, a Williams design: over the rounds each is first as often as any
+   * other one, since a machine that is slow for a while is so for all, and comes as often after
+   * each other one, since large trees leave the caches in another state than small ones.
+   */
+  static int[] order(int round, int num) {
+    int[] order = new int[num];
+    boolean backwards = num % 2 == 1 && round / num % 2 == 1;
+    for (int turn = 0; turn < num; turn++) {
+      int step = turn % 2 == 0 ? turn / 2 : num - (turn + 1) / 2;
+      order[backwards ? num - 1 - turn : turn] = (round + step) % num;
+    }
+    return order;
+  }
+
+  private ProgressBar progressBar(String task, int steps) {
     PrintWriter err = output.err();
     return new ProgressBarBuilder()
-        .setTaskName("compare")
+        .setTaskName(task)
         .setInitialMax(steps)
         .setStyle(ProgressBarStyle.ASCII)
         .setUpdateIntervalMillis(500)

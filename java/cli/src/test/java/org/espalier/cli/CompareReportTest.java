@@ -18,6 +18,8 @@ import org.espalier.Model;
 import org.espalier.SpeculationStats;
 import org.espalier.Verifiers;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 import picocli.CommandLine;
 
 /**
@@ -69,6 +71,29 @@ final class CompareReportTest {
     assertThat(drafter.exactness).isEqualTo(Exactness.DISTRIBUTION);
     assertThat(report(drafter)).isZero();
     assertThat(err.toString()).contains("differs from plain decoding");
+  }
+
+  /** Each contestant is first as often as another one, and comes as often after each other one. */
+  @ParameterizedTest
+  @ValueSource(ints = {1, 2, 3, 5, 6, 21})
+  void theOrderFavoursNobody(int num) {
+    int rounds = num % 2 == 0 ? num : 2 * num;
+    int[] first = new int[num];
+    int[][] after = new int[num][num];
+    for (int round = 0; round < rounds; round++) {
+      int[] order = CompareCommand.order(round, num);
+      assertThat(order).hasSize(num).doesNotHaveDuplicates();
+      first[order[0]]++;
+      for (int i = 1; i < num; i++) {
+        after[order[i]][order[i - 1]]++;
+      }
+    }
+    for (int i = 0; i < num; i++) {
+      assertThat(first[i]).isEqualTo(rounds / num);
+      for (int j = 0; j < num; j++) {
+        assertThat(after[i][j]).isEqualTo(i == j ? 0 : rounds / num);
+      }
+    }
   }
 
   private int report(Contestant drafter, String... options) {

@@ -62,6 +62,9 @@ final class MeasuredSize implements TreeSize {
   /** First steps with a size whose passes are not timed: they take longer than the next ones. */
   private static final int SETTLE = 2;
 
+  /** The same of a text: its prompt was read by passes of many rows. */
+  private static final int SETTLE_TEXT = 8;
+
   /** Times that a trial is prolonged when it was better than the best size. */
   private static final int PROLONGED = 4;
 
@@ -150,7 +153,7 @@ final class MeasuredSize implements TreeSize {
   private double trialNanos;
   private double caughtUpNanos; // what it cost to begin drafting in the trial
   private int trialSteps;
-  private int sameSteps; // that were allowed as many nodes as the last one
+  private int unsettled; // steps until passes are timed
   private int lastAllowed;
 
   // Of the size that sum() was asked about.
@@ -184,6 +187,7 @@ final class MeasuredSize implements TreeSize {
     if (leader == null) {
       leader = drafter;
       ofText.begin(ofAll, OTHER_TEXTS);
+      unsettled = SETTLE_TEXT + 1;
       changed = true;
     }
     if (changed && trial < 0) {
@@ -254,13 +258,17 @@ final class MeasuredSize implements TreeSize {
       return;
     }
     double othersNanos = Math.min((batch - 1) * draftNanos, 0.9 * passNanos);
-    sameSteps = allowed == lastAllowed ? sameSteps + 1 : 0;
+    unsettled = Math.max(unsettled - 1, allowed == lastAllowed ? 0 : SETTLE);
     lastAllowed = allowed;
-    if (sameSteps >= SETTLE || nodes > times.largest()) {
+    if (unsettled == 0 || nodes > times.largest()) {
       if (batch == 1) {
         passes.observe(nodes, passNanos);
       }
-      times.observe(nodes, passNanos - othersNanos, trial < 0);
+      if (trial < 0) {
+        times.observe(nodes, passNanos - othersNanos);
+      } else {
+        times.observeInTrial(nodes, passNanos - othersNanos);
+      }
     }
     double catchUp = allowed > 1 ? learnDrafts(nodes, resumed, draftNanos) : 0;
     double itsNanos = draftNanos + passNanos;
@@ -400,6 +408,7 @@ final class MeasuredSize implements TreeSize {
     }
     boolean better = lost < -0.05 * bestNanosPerToken * trialTokens;
     int itsSize = trial;
+    times.endTrial();
     choose();
     if (better && best != itsSize && prolonged < PROLONGED) {
       prolonged++;

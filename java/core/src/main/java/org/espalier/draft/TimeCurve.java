@@ -26,6 +26,9 @@ final class TimeCurve {
    */
   private static final double NEWEST_SHAPE = 0.01;
 
+  /** And what the mean of a trial is worth for it. */
+  private static final double NEWEST_TRIAL = 0.4;
+
   /**
    * A time that differs by a larger share counts as this much: somebody else had the processor, and
    * one such step says nothing about a size. It counts twice as much for each one before that
@@ -38,6 +41,9 @@ final class TimeCurve {
   /** Of so many first measurements the shortest counts: code is still being compiled then. */
   private static final int FIRST = 3;
 
+  /** From so many measurements on a size is known; so is one whose time was learned before. */
+  private static final int KNOWN = 32;
+
   /** The shape; 0 where nothing is known. */
   private final double[] nanos = new double[SIZES.length];
 
@@ -47,6 +53,11 @@ final class TimeCurve {
   private final int[] alike = new int[SIZES.length];
 
   private final int[] measured = new int[SIZES.length];
+
+  // Of the last trial's passes those of its largest trees.
+  private int trialNodes;
+  private int trialPasses;
+  private double trialNanos;
 
   /** Number of sizes that a curve can have. */
   static int numSizes() {
@@ -76,7 +87,7 @@ final class TimeCurve {
   /** Begins the i-th size with a time that was learned before. */
   void begin(int i, double itsNanos) {
     nanos[i] = itsNanos / level;
-    measured[i] = FIRST;
+    measured[i] = KNOWN;
   }
 
   /** Begins with what another curve says of so many trees in one pass, as far as it reaches. */
@@ -166,6 +177,40 @@ final class TimeCurve {
     } else {
       nanos[i] *= 1 + Math.max(NEWEST_SHAPE, 1.0 / measured[i]) * news;
     }
+    bound(i);
+  }
+
+  /**
+   * Learns from a pass of a trial, between passes with another size. Of known sizes it is the mean
+   * that counts, see {@link #endTrial}.
+   */
+  void observeInTrial(int nodes, double itsNanos) {
+    if (measured[nearest(nodes)] < KNOWN) {
+      observe(nodes, itsNanos, false);
+    } else if (nodes >= trialNodes) {
+      trialPasses = nodes == trialNodes ? trialPasses + 1 : 1;
+      trialNanos = (nodes == trialNodes ? trialNanos : 0) + itsNanos;
+      trialNodes = nodes;
+    }
+  }
+
+  /**
+   * Ends a trial. What the machine does meanwhile is the same for all its passes, so they are one
+   * measurement, that of the largest trees.
+   */
+  void endTrial() {
+    if (trialPasses > 0) {
+      int i = nearest(trialNodes);
+      double ratio = trialNanos / trialPasses / at(trialNodes);
+      nanos[i] *= 1 + NEWEST_TRIAL * newsOf(i, ratio - 1);
+      bound(i);
+    }
+    trialNodes = 0;
+    trialPasses = 0;
+  }
+
+  /** More nodes take no more than as many passes with the nodes of the i-th size. */
+  private void bound(int i) {
     for (int j = 0; j < SIZES.length; j++) {
       int passes = (SIZES[j] + SIZES[i] - 1) / SIZES[i];
       nanos[j] = Math.min(nanos[j], passes * nanos[i]);

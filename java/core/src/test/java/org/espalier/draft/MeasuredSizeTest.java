@@ -86,6 +86,22 @@ class MeasuredSizeTest {
     int lastAllowed;
     int sameSteps;
 
+    /** What a pass takes while the machine is slow, which it is half of the time. */
+    double slow = 1;
+
+    boolean isSlow;
+
+    /** What the first eight passes of a text take, over the next ones. */
+    double slowStart = 1;
+
+    int textSteps;
+
+    /** Time of all steps without either, with slow spells, and what slow starts took. */
+    double usualNanos;
+
+    double slowNanos;
+    double startNanos;
+
     int longest = 64;
     double noise;
     double nanos;
@@ -129,6 +145,16 @@ class MeasuredSizeTest {
       lastAllowed = allowed;
       double passNanos = disturbance * pass.applyAsDouble(batch * nodes) + (batch - 1) * draftNanos;
       passNanos *= sameSteps < 2 ? unsettled : 1;
+      double before = draftNanos + passNanos;
+      isSlow ^= slow > 1 && random.nextInt(200) == 0;
+      passNanos *= isSlow ? slow : 1;
+      draftNanos *= isSlow ? slow : 1;
+      usualNanos += before;
+      slowNanos += draftNanos + passNanos;
+      if (textSteps++ < 8) {
+        startNanos += (slowStart - 1) * passNanos;
+        passNanos *= slowStart;
+      }
       drafting = drafts;
       int peek = peek(size, drafter, allowed, finds);
       for (int i = 0; i < accepted + 1; i++) {
@@ -369,6 +395,35 @@ class MeasuredSizeTest {
   void passesOfATrialCountWhenTheyHaveSettled() {
     double over = overBest(MeasuredSizeTest::smallModel, 0.6, 8000, world -> world.unsettled = 1.6);
     assertThat(over).isLessThan(1.05);
+  }
+
+  /**
+   * A machine that takes twice as long half of the time, some 200 steps on end, and for the first
+   * passes of each text: neither is a reason to take a size for slow.
+   */
+  @Test
+  void slowSpellsAreNoReasonToStopDrafting() {
+    double sum = 0;
+    for (long seed = 1; seed <= 100; seed++) {
+      World world = new World(seed).with(MeasuredSizeTest::smallModel, 0.73);
+      world.draft = n -> 0.26 * PLAIN * (n - 1);
+      world.longest = 5;
+      world.catchUp = 4 * PLAIN;
+      world.noise = 0.1;
+      world.slow = 2;
+      world.slowStart = 2;
+      MeasuredSize size = new MeasuredSize(known(MeasuredSizeTest::smallModel), MOST_NODES);
+      for (int text = 0; text < 60; text++) {
+        world.drafting = false;
+        world.textSteps = 0;
+        world.run(size, 128);
+        size.leave(world);
+      }
+      double best = world.fixed(2) + world.catchUp / 128;
+      double slowness = world.slowNanos / world.usualNanos;
+      sum += (world.nanos - world.startNanos) / world.tokens / best / slowness;
+    }
+    assertThat(sum / 100).isLessThan(1.05);
   }
 
   /** A drafter whose trees have five nodes at most: larger sizes are the same trees. */

@@ -169,11 +169,30 @@ class PassTimesTest {
     for (int i = 0; i < 300; i++) {
       curve.observe(1, 50);
       if (i % 10 == 0) {
-        curve.observe(4, 100, false);
+        curve.observeInTrial(4, 100);
+        curve.endTrial();
       }
     }
     assertThat(curve.at(1)).isBetween(49.0, 51.0);
     assertThat(curve.at(4)).isBetween(97.0, 110.0);
+  }
+
+  /**
+   * However many passes a trial has: what else the machine did meanwhile, it did in all of them.
+   */
+  @Test
+  void aTrialIsOneMeasurement() {
+    TimeCurve curve = new TimeCurve();
+    curve.begin(TimeCurve.indexOf(1), 100);
+    curve.begin(TimeCurve.indexOf(4), 120);
+    for (int i = 0; i < 30; i++) {
+      curve.observeInTrial(4, 240);
+    }
+    curve.endTrial();
+    for (int i = 0; i < 10; i++) {
+      curve.observe(1, 100);
+    }
+    assertThat(curve.at(4) / curve.at(1)).isBetween(1.21, 1.3);
   }
 
   /** While one size alone is measured, a slow spell is the machine's, from the first step on. */
