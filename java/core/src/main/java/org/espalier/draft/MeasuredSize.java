@@ -93,6 +93,9 @@ final class MeasuredSize implements TreeSize {
   /** And what a trial leaves of older trials. */
   private static final double FORGET = 0.8;
 
+  /** Steps of a text over which it pays to catch up with it again. */
+  private static final int REST_OF_TEXT = 64;
+
   /** Another size has to be better than plain decoding by this factor. */
   private static final double MARGIN = 1.01;
 
@@ -152,6 +155,7 @@ final class MeasuredSize implements TreeSize {
   private double trialTokens;
   private double trialNanos;
   private double caughtUpNanos; // what it cost to begin drafting in the trial
+  private double lostNanos; // and its steps over the best size, as is believed
   private int trialSteps;
   private int unsettled; // steps until passes are timed
   private int lastAllowed;
@@ -218,6 +222,7 @@ final class MeasuredSize implements TreeSize {
     trialNanos = 0;
     trialSteps = 0;
     caughtUpNanos = 0;
+    lostNanos = 0;
   }
 
   /** As many nodes as a tree that pays could have, when they are more than those that are sent. */
@@ -299,8 +304,9 @@ final class MeasuredSize implements TreeSize {
       caughtUpNanos += batch * catchUp;
       // What is believed of it by now: luck is no reason for more trials, nor bad luck for fewer.
       double least = peeks ? LEAST_PRICE * bestNanos : 0;
-      double cost = Math.max(least, nanos - tokens * bestNanosPerToken) + batch * catchUp;
-      credit = Math.max(credit - cost, -MOST_DEBT * bestNanos);
+      double cost = Math.max(least, nanos - tokens * bestNanosPerToken);
+      lostNanos += cost;
+      credit = Math.max(credit - cost - batch * catchUp, -MOST_DEBT * bestNanos);
       if (++trialSteps % TRIAL == 0) {
         endTrial(bestNanosPerToken);
       }
@@ -318,7 +324,7 @@ final class MeasuredSize implements TreeSize {
       double more = Math.max(0, draftNanos - times.level() * drafts.at(nodes));
       if (trial < 0) {
         startNanos += NEWEST_START * (more - startNanos);
-      } else {
+      } else if (begun) { // the first draft ever may have had a whole prompt to read
         double most = 2 * resumeNanos + MOST_RATIO * times.at(1);
         resumeNanos += NEWEST * (Math.min(most, more) - resumeNanos);
       }
@@ -379,7 +385,9 @@ final class MeasuredSize implements TreeSize {
     int before = best;
     best = 0;
     sum(0);
-    double rate = (before == 0 ? STAY : MARGIN) / nanos;
+    // Who stops drafting may have to catch up again.
+    double stopped = before == 0 ? 0 : batch * resumeNanos / REST_OF_TEXT;
+    double rate = (before == 0 ? STAY : MARGIN) / (nanos + stopped);
     for (int i = 1; i < TimeCurve.numSizes() && isMeasured(i); i++) {
       sum(i);
       double itsRate = (i == before ? STAY : 1) * tokens / nanos;
@@ -399,22 +407,21 @@ final class MeasuredSize implements TreeSize {
   }
 
   private void endTrial(double bestNanosPerToken) {
-    double lost = trialNanos - bestNanosPerToken * trialTokens;
     // To leave before as much is lost again would be to pay for catching up twice.
-    if (lost < 2 * caughtUpNanos
+    if (lostNanos < caughtUpNanos
         && trialSteps < LONGEST_TRIAL
         && caughtUpNanos > bestNanosPerToken) {
       return;
     }
-    boolean better = lost < -0.05 * bestNanosPerToken * trialTokens;
+    boolean better = trialNanos < 0.95 * bestNanosPerToken * trialTokens;
     int itsSize = trial;
-    times.endTrial();
     choose();
     if (better && best != itsSize && prolonged < PROLONGED) {
       prolonged++;
       return;
     }
     trial = -1;
+    times.endTrial(best == itsSize);
     climbs = better;
     sinceTrial = 0;
     steps = 0;

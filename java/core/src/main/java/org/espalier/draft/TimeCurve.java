@@ -41,6 +41,9 @@ final class TimeCurve {
   /** Of so many first measurements the shortest counts: code is still being compiled then. */
   private static final int FIRST = 3;
 
+  /** Passes after a trial that tell whether the machine is the same. */
+  private static final int PASSES_AFTER = 2;
+
   /** From so many measurements on a size is known; so is one whose time was learned before. */
   private static final int KNOWN = 32;
 
@@ -54,10 +57,13 @@ final class TimeCurve {
 
   private final int[] measured = new int[SIZES.length];
 
-  // Of the last trial's passes those of its largest trees.
+  // Of the last trial's passes those of its largest trees, and of the passes after it.
   private int trialNodes;
   private int trialPasses;
   private double trialNanos;
+  private double levelBefore;
+  private double levelAfter;
+  private int passesAfter = PASSES_AFTER;
 
   /** Number of sizes that a curve can have. */
   static int numSizes() {
@@ -172,6 +178,7 @@ final class TimeCurve {
     }
     double news = newsOf(i, ratio - 1);
     if (usual) {
+      followTrial(itsNanos / shape(nodes));
       level *= 1 + NEWEST * news;
       nanos[i] *= 1 + NEWEST_SHAPE * news;
     } else {
@@ -187,7 +194,12 @@ final class TimeCurve {
   void observeInTrial(int nodes, double itsNanos) {
     if (measured[nearest(nodes)] < KNOWN) {
       observe(nodes, itsNanos, false);
-    } else if (nodes >= trialNodes) {
+      return;
+    }
+    if (passesAfter < PASSES_AFTER) { // the last trial was too short a while ago
+      dropTrial();
+    }
+    if (nodes >= trialNodes) {
       trialPasses = nodes == trialNodes ? trialPasses + 1 : 1;
       trialNanos = (nodes == trialNodes ? trialNanos : 0) + itsNanos;
       trialNodes = nodes;
@@ -195,18 +207,41 @@ final class TimeCurve {
   }
 
   /**
-   * Ends a trial. What the machine does meanwhile is the same for all its passes, so they are one
-   * measurement, that of the largest trees.
+   * Ends a trial. It counts when the next passes take as long as those before it did: otherwise the
+   * machine has changed meanwhile, and nobody knows when.
+   *
+   * @param goesOn whether these are passes with its size
    */
-  void endTrial() {
-    if (trialPasses > 0) {
-      int i = nearest(trialNodes);
-      double ratio = trialNanos / trialPasses / at(trialNodes);
-      nanos[i] *= 1 + NEWEST_TRIAL * newsOf(i, ratio - 1);
-      bound(i);
+  void endTrial(boolean goesOn) {
+    if (goesOn || trialPasses == 0) {
+      dropTrial();
+    } else {
+      passesAfter = 0;
+      levelBefore = level;
+      levelAfter = 0;
     }
+  }
+
+  private void dropTrial() {
     trialNodes = 0;
     trialPasses = 0;
+    passesAfter = PASSES_AFTER;
+  }
+
+  private void followTrial(double itsLevel) {
+    if (passesAfter == PASSES_AFTER) {
+      return;
+    }
+    levelAfter += itsLevel / PASSES_AFTER;
+    if (++passesAfter == PASSES_AFTER) {
+      if (Math.abs(levelAfter / levelBefore - 1) < MOST_NEWS) {
+        int i = nearest(trialNodes);
+        double expected = (levelBefore + levelAfter) / 2 * shape(trialNodes);
+        nanos[i] *= 1 + NEWEST_TRIAL * newsOf(i, trialNanos / trialPasses / expected - 1);
+        bound(i);
+      }
+      dropTrial();
+    }
   }
 
   /** More nodes take no more than as many passes with the nodes of the i-th size. */

@@ -170,7 +170,7 @@ class PassTimesTest {
       curve.observe(1, 50);
       if (i % 10 == 0) {
         curve.observeInTrial(4, 100);
-        curve.endTrial();
+        curve.endTrial(false);
       }
     }
     assertThat(curve.at(1)).isBetween(49.0, 51.0);
@@ -188,11 +188,32 @@ class PassTimesTest {
     for (int i = 0; i < 30; i++) {
       curve.observeInTrial(4, 240);
     }
-    curve.endTrial();
+    curve.endTrial(false);
     for (int i = 0; i < 10; i++) {
       curve.observe(1, 100);
     }
     assertThat(curve.at(4) / curve.at(1)).isBetween(1.21, 1.3);
+  }
+
+  /** The machine became slow during a trial, and is so after it: it was not the size. */
+  @Test
+  void aTrialDuringWhichTheMachineChangesSaysNothing() {
+    TimeCurve curve = new TimeCurve();
+    curve.begin(TimeCurve.indexOf(1), 100);
+    curve.begin(TimeCurve.indexOf(4), 120);
+    for (int i = 0; i < 10; i++) {
+      curve.observe(1, 100);
+    }
+    for (int i = 0; i < 8; i++) {
+      curve.observeInTrial(4, 300);
+    }
+    curve.endTrial(false);
+    double before = curve.at(4) / curve.at(1);
+    for (int i = 0; i < 100; i++) {
+      curve.observe(1, 250);
+    }
+    assertThat(curve.at(1)).isBetween(240.0, 260.0);
+    assertThat(curve.at(4) / curve.at(1)).isLessThanOrEqualTo(before);
   }
 
   /** While one size alone is measured, a slow spell is the machine's, from the first step on. */
