@@ -186,6 +186,7 @@ final class MeasuredSize implements TreeSize {
     if ((leader == null || drafter == leader) && batch != itsBatch) {
       batch = itsBatch;
       times = timesOf(batch);
+      times.beginTrial();
       changed = true;
     }
     if (leader == null) {
@@ -223,6 +224,7 @@ final class MeasuredSize implements TreeSize {
     trialSteps = 0;
     caughtUpNanos = 0;
     lostNanos = 0;
+    times.beginTrial();
   }
 
   /** As many nodes as a tree that pays could have, when they are more than those that are sent. */

@@ -187,6 +187,13 @@ final class TimeCurve {
     bound(i);
   }
 
+  /** Begins a trial: an earlier one that did not end, or too short a while ago, is forgotten. */
+  void beginTrial() {
+    trialNodes = 0;
+    trialPasses = 0;
+    passesAfter = PASSES_AFTER;
+  }
+
   /**
    * Learns from a pass of a trial, between passes with another size. Of known sizes it is the mean
    * that counts, see {@link #endTrial}.
@@ -194,12 +201,7 @@ final class TimeCurve {
   void observeInTrial(int nodes, double itsNanos) {
     if (measured[nearest(nodes)] < KNOWN) {
       observe(nodes, itsNanos, false);
-      return;
-    }
-    if (passesAfter < PASSES_AFTER) { // the last trial was too short a while ago
-      dropTrial();
-    }
-    if (nodes >= trialNodes) {
+    } else if (nodes >= trialNodes) {
       trialPasses = nodes == trialNodes ? trialPasses + 1 : 1;
       trialNanos = (nodes == trialNodes ? trialNanos : 0) + itsNanos;
       trialNodes = nodes;
@@ -213,19 +215,11 @@ final class TimeCurve {
    * @param goesOn whether these are passes with its size
    */
   void endTrial(boolean goesOn) {
-    if (goesOn || trialPasses == 0) {
-      dropTrial();
-    } else {
+    if (!goesOn && trialPasses > 0) {
       passesAfter = 0;
       levelBefore = level;
       levelAfter = 0;
     }
-  }
-
-  private void dropTrial() {
-    trialNodes = 0;
-    trialPasses = 0;
-    passesAfter = PASSES_AFTER;
   }
 
   private void followTrial(double itsLevel) {
@@ -240,7 +234,6 @@ final class TimeCurve {
         nanos[i] *= 1 + NEWEST_TRIAL * newsOf(i, trialNanos / trialPasses / expected - 1);
         bound(i);
       }
-      dropTrial();
     }
   }
 

@@ -6,6 +6,7 @@ import java.util.ArrayDeque;
 import java.util.List;
 import java.util.Random;
 import java.util.function.Consumer;
+import java.util.function.DoubleSupplier;
 import java.util.function.IntToDoubleFunction;
 import org.espalier.Verdict;
 import org.junit.jupiter.api.Test;
@@ -122,6 +123,13 @@ class MeasuredSizeTest {
       return this;
     }
 
+    /** With a draft model of depth 4. */
+    World withDraftModel(IntToDoubleFunction itsPass, double itsAlpha) {
+      draft = n -> 0.26 * PLAIN * (n - 1);
+      longest = 5;
+      return with(itsPass, itsAlpha);
+    }
+
     double disturbance() {
       double spike = random.nextInt(50) == 0 ? 5 : 0;
       return 1 + noise * (random.nextDouble() + spike);
@@ -210,6 +218,18 @@ class MeasuredSizeTest {
         step(size, this);
       }
       return (nanos - before) / (tokens - from);
+    }
+
+    /** Sixty texts of 128 tokens, each with an acceptance of its own; times are known. */
+    void runTexts(DoubleSupplier alphaOfText) {
+      MeasuredSize size = new MeasuredSize(known(pass), MOST_NODES);
+      for (int text = 0; text < 60; text++) {
+        alpha = alphaOfText.getAsDouble();
+        drafting = false;
+        textSteps = 0;
+        run(size, 128);
+        size.leave(this);
+      }
     }
 
     /** Nanoseconds for each token with trees of at most n nodes. */
@@ -346,9 +366,7 @@ class MeasuredSizeTest {
       IntToDoubleFunction pass, double alpha, int tokens, Consumer<World> set) {
     double sum = 0;
     for (long seed = 1; seed <= 40; seed++) {
-      World world = new World(seed).with(pass, alpha);
-      world.draft = n -> 0.26 * PLAIN * (n - 1);
-      world.longest = 5;
+      World world = new World(seed).withDraftModel(pass, alpha);
       set.accept(world);
       double best = world.bestFixed();
       sum += world.run(new MeasuredSize(known(pass), MOST_NODES), tokens) / best;
@@ -405,20 +423,12 @@ class MeasuredSizeTest {
   void slowSpellsAreNoReasonToStopDrafting() {
     double sum = 0;
     for (long seed = 1; seed <= 100; seed++) {
-      World world = new World(seed).with(MeasuredSizeTest::smallModel, 0.73);
-      world.draft = n -> 0.26 * PLAIN * (n - 1);
-      world.longest = 5;
+      World world = new World(seed).withDraftModel(MeasuredSizeTest::smallModel, 0.73);
       world.catchUp = 4 * PLAIN;
       world.noise = 0.1;
       world.slow = 2;
       world.slowStart = 2;
-      MeasuredSize size = new MeasuredSize(known(MeasuredSizeTest::smallModel), MOST_NODES);
-      for (int text = 0; text < 60; text++) {
-        world.drafting = false;
-        world.textSteps = 0;
-        world.run(size, 128);
-        size.leave(world);
-      }
+      world.runTexts(() -> 0.73);
       double best = world.fixed(2) + world.catchUp / 128;
       double slowness = world.slowNanos / world.usualNanos;
       sum += (world.nanos - world.startNanos) / world.tokens / best / slowness;
@@ -431,17 +441,9 @@ class MeasuredSizeTest {
   void whoStopsMayHaveToCatchUpAgain() {
     double sum = 0;
     for (long seed = 1; seed <= 100; seed++) {
-      World world = new World(seed).with(MeasuredSizeTest::smallModel, 0);
-      world.draft = n -> 0.26 * PLAIN * (n - 1);
-      world.longest = 5;
+      World world = new World(seed).withDraftModel(MeasuredSizeTest::smallModel, 0);
       world.catchUp = 8 * PLAIN;
-      MeasuredSize size = new MeasuredSize(known(MeasuredSizeTest::smallModel), MOST_NODES);
-      for (int text = 0; text < 60; text++) {
-        world.alpha = 0.5 + 0.4 * world.random.nextDouble();
-        world.drafting = false;
-        world.run(size, 128);
-        size.leave(world);
-      }
+      world.runTexts(() -> 0.5 + 0.4 * world.random.nextDouble());
       sum += world.nanos / world.tokens;
     }
     assertThat(sum / 100 / PLAIN).isLessThan(0.973);

@@ -169,6 +169,7 @@ class PassTimesTest {
     for (int i = 0; i < 300; i++) {
       curve.observe(1, 50);
       if (i % 10 == 0) {
+        curve.beginTrial();
         curve.observeInTrial(4, 100);
         curve.endTrial(false);
       }
